@@ -32,6 +32,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of all that was fed to `hash`.
+    pub(crate) fn from_sha256(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+
     /// The 64 hex digits without the algorithm.
     pub fn hex(&self) -> String {
         hex(&self.0)
@@ -240,7 +245,11 @@ impl<R: io::Read> io::Read for Hashing<R> {
 
 fn hex(bytes: &[u8; 32]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [DIGITS[(b >> 4) as usize], DIGITS[(b & 15) as usize]]).map(char::from).collect()
+    bytes
+        .iter()
+        .flat_map(|b| [DIGITS[(b >> 4) as usize], DIGITS[(b & 15) as usize]])
+        .map(char::from)
+        .collect()
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {

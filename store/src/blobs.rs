@@ -1,0 +1,306 @@
+//! Blobs: immutable bytes named by their digest, kept as an OCI image layout keeps them.
+//!
+//! ```text
+//! ROOT/oci-layout              {"imageLayoutVersion":"1.0.0"}
+//! ROOT/blobs/sha256/<hex>      0444, checked before it got this name
+//! ROOT/ingest/<hex>            bytes on their way, locked by the process that fetches them
+//! ```
+//!
+//! A blob gets its name only after digest and size were checked. A name that is already there is never
+//! overwritten. A file counts as a blob only if the index knows it.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::Hashing;
+use crate::error::At;
+use crate::index::Index;
+use crate::{Digest, StoreError};
+
+/// The blobs of one store. Clones share it.
+#[derive(Clone)]
+pub struct Blobs {
+    dir: PathBuf,
+    ingest: PathBuf,
+    index: Arc<Index>,
+}
+
+impl Blobs {
+    pub(crate) fn new(root: &Path, index: Arc<Index>) -> Self {
+        Self { dir: root.join("blobs/sha256"), ingest: root.join("ingest"), index }
+    }
+
+    /// Where the blob's bytes are or would be.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(digest.hex())
+    }
+
+    /// True if the store holds the blob.
+    pub fn contains(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.size(digest)?.is_some())
+    }
+
+    /// The blob's size in bytes, if the store holds it.
+    pub fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        self.index.row("SELECT size FROM blobs WHERE digest = ?1", [digest.hex()], |row| row.get(0))
+    }
+
+    /// The blob's file and size in bytes, if the store holds it.
+    pub fn open(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
+        let Some(size) = self.size(digest)? else { return Ok(None) };
+        let path = self.path(digest);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.forget(digest)?;
+                return Ok(None);
+            }
+            other => other.at("open", &path)?,
+        };
+        let found = file.metadata().at("stat", &path)?.len();
+        if found != size {
+            self.forget(digest)?;
+            let detail =
+                format!("it has {found} bytes instead of {size}; it was dropped and will be made anew");
+            return Err(StoreError::Corrupt { object: format!("blob {digest}"), detail });
+        }
+        Ok(Some((file, size)))
+    }
+
+    /// The whole blob, verified; at most `limit` bytes.
+    pub fn read(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some((mut file, size)) = self.open(digest)? else { return Ok(None) };
+        if size > limit {
+            return Err(StoreError::TooLarge { digest: *digest, size, limit });
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        file.read_to_end(&mut bytes).at("read", &self.path(digest))?;
+        if Digest::of(&bytes) != *digest {
+            self.forget(digest)?;
+            let detail = "its bytes hash to another digest; it was dropped and will be made anew".into();
+            return Err(StoreError::Corrupt { object: format!("blob {digest}"), detail });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Keeps some bytes; says their digest.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        if !self.contains(&digest)? {
+            let mut new = self.create()?;
+            new.write_all(bytes).at("write", &self.ingest)?;
+            new.commit()?;
+        }
+        Ok(digest)
+    }
+
+    /// Starts a blob whose digest is not known yet.
+    pub fn create(&self) -> Result<NewBlob, StoreError> {
+        let file = tempfile::Builder::new()
+            .prefix("new-")
+            .tempfile_in(&self.ingest)
+            .at("create a file in", &self.ingest)?;
+        Ok(NewBlob { file: Hashing::new(file), blobs: self.clone() })
+    }
+
+    /// Starts or resumes a blob whose digest is known. Waits while another process fetches the same blob.
+    pub fn ingest(&self, expected: &Digest, size: Option<u64>) -> Result<Ingest, StoreError> {
+        Ingest::open(self.clone(), *expected, size)
+    }
+
+    /// Remembers where a blob can be had: a repository that served it or took it.
+    pub fn add_source(&self, digest: &Digest, repository: &str) -> Result<(), StoreError> {
+        let sql = "INSERT OR IGNORE INTO sources (digest, repository) VALUES (?1, ?2)";
+        self.index.execute(sql, (digest.hex(), repository)).map(drop)
+    }
+
+    /// The repositories known to hold a blob, as `registry/repository`.
+    pub fn sources(&self, digest: &Digest) -> Result<Vec<String>, StoreError> {
+        self.index.rows("SELECT repository FROM sources WHERE digest = ?1", [digest.hex()], |row| row.get(0))
+    }
+
+    /// Drops a blob.
+    pub fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.forget(digest)?;
+        match fs::remove_file(self.path(digest)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path(digest)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every blob with its size in bytes.
+    pub fn list(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let rows = self.index.rows("SELECT digest, size FROM blobs ORDER BY digest", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?))
+        })?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(hex, size)| Some((format!("sha256:{hex}").parse().ok()?, size)))
+            .collect())
+    }
+
+    fn forget(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.index.execute("DELETE FROM blobs WHERE digest = ?1", [digest.hex()]).map(drop)
+    }
+
+    /// Gives checked bytes their name, then tells the index.
+    fn publish(&self, from: &Path, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let to = self.path(digest);
+        fs::set_permissions(from, Permissions::from_mode(0o444)).at("chmod", from)?;
+        fs::rename(from, &to).at("rename a blob to", &to)?;
+        let sql = "INSERT OR IGNORE INTO blobs (digest, size, boot) VALUES (?1, ?2, ?3)";
+        self.index.execute(sql, (digest.hex(), size, self.index.boot())).map(drop)
+    }
+}
+
+/// A blob being made here. Dropped without [`NewBlob::commit`], nothing of it stays.
+pub struct NewBlob {
+    file: Hashing<tempfile::NamedTempFile>,
+    blobs: Blobs,
+}
+
+impl NewBlob {
+    /// Gives the bytes their name; says digest and size.
+    pub fn commit(self) -> Result<(Digest, u64), StoreError> {
+        let (file, digest, size) = self.file.finish();
+        if !self.blobs.contains(&digest)? {
+            let path = file.into_temp_path();
+            self.blobs.publish(&path, &digest, size)?;
+            // The name under `ingest` is gone: nothing is left to remove.
+            let _ = path.keep();
+        }
+        Ok((digest, size))
+    }
+}
+
+impl Write for NewBlob {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A blob being fetched: what arrived stays when it is dropped, so that a later try resumes.
+///
+/// Bytes that turn out wrong do not stay.
+pub struct Ingest {
+    blobs: Blobs,
+    expected: Digest,
+    size: Option<u64>,
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+    offset: u64,
+}
+
+impl Ingest {
+    fn open(blobs: Blobs, expected: Digest, size: Option<u64>) -> Result<Self, StoreError> {
+        let path = blobs.ingest.join(expected.hex());
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+                .at("open", &path)?;
+            flock(&file, FlockOperation::LockExclusive).at("lock", &path)?;
+            // The holder before us may have renamed or removed the file while we waited for its lock.
+            if !is_same_file(&file, &path)? {
+                if blobs.contains(&expected)? {
+                    return Ok(Self { blobs, expected, size, path, file, hash: Sha256::new(), offset: 0 });
+                }
+                continue;
+            }
+            let (hash, offset) = rehash(&mut file, &path)?;
+            return Ok(Self { blobs, expected, size, path, file, hash, offset });
+        }
+    }
+
+    /// Bytes that are already here, from an earlier try: continue behind them.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// True if another process finished this blob while we waited: nothing is left to fetch.
+    pub fn is_complete(&self) -> Result<bool, StoreError> {
+        self.blobs.contains(&self.expected)
+    }
+
+    /// Forgets what is here, to begin anew.
+    pub fn restart(&mut self) -> Result<(), StoreError> {
+        self.file.set_len(0).at("truncate", &self.path)?;
+        self.hash = Sha256::new();
+        self.offset = 0;
+        Ok(())
+    }
+
+    /// Checks size and digest and gives the bytes their name; wrong bytes are removed.
+    pub fn commit(self) -> Result<(), StoreError> {
+        if self.is_complete()? {
+            return self.discard();
+        }
+        let found = Digest::from_sha256(self.hash.clone());
+        let detail = match self.size {
+            Some(size) if size != self.offset => format!("expected {size} bytes, got {}", self.offset),
+            _ if found != self.expected => format!("its bytes hash to {found}"),
+            _ => return self.blobs.publish(&self.path, &self.expected, self.offset),
+        };
+        let object = format!("blob {}", self.expected);
+        self.discard()?;
+        Err(StoreError::Corrupt { object, detail })
+    }
+
+    /// Removes what is here.
+    pub fn discard(self) -> Result<(), StoreError> {
+        if is_same_file(&self.file, &self.path)? {
+            fs::remove_file(&self.path).at("remove", &self.path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Ingest {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        self.offset += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn rehash(file: &mut File, path: &Path) -> Result<(Sha256, u64), StoreError> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 128 << 10];
+    let mut offset = 0;
+    loop {
+        let n = file.read(&mut buffer).at("read", path)?;
+        if n == 0 {
+            return Ok((hash, offset));
+        }
+        hash.update(&buffer[..n]);
+        offset += n as u64;
+    }
+}
+
+fn is_same_file(file: &File, path: &Path) -> Result<bool, StoreError> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata().at("stat", path)?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(there.dev() == ours.dev() && there.ino() == ours.ino()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).at("stat", path),
+    }
+}
