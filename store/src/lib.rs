@@ -8,6 +8,7 @@ pub mod error;
 pub mod image;
 pub mod index;
 pub mod media_type;
+pub mod rootdir;
 
 pub use blobs::{Blobs, Ingest, NewBlob};
 pub use descriptor::{Descriptor, Platform};
@@ -15,3 +16,4 @@ pub use digest::{ContentId, DiffId, Digest, LayerId};
 pub use error::StoreError;
 pub use image::{ImageConfig, Index as ImageIndex, Manifest};
 pub use media_type::MediaType;
+pub use rootdir::RootDir;
