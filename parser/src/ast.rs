@@ -227,6 +227,9 @@ pub struct Mount {
     pub required: bool,
     /// `env`: `Some("")` where the key stood bare.
     pub env: Option<String>,
+    /// The whole option list, as the flag gave it. [`Mount::expand`](crate::ast::Mount::expand) reads it again
+    /// with the variables expanded.
+    pub raw: String,
 }
 
 /// The kinds of `RUN --mount`.
