@@ -35,8 +35,8 @@ pub(crate) fn copy(text: &str, flags: &Flags, context: &mut Context<'_>) -> Opti
     for source in &sources {
         let Source::Path(path) = &source.value else { continue };
         let what = match path {
-            path if is_url(path) => "a URL",
             path if is_git_reference(path) => "a git ref",
+            path if is_url(path) => "a URL",
             _ => continue,
         };
         let problem = Problem::new(format!("source can't be {what} for COPY"), source.span);

@@ -14,6 +14,8 @@ pub(crate) struct Zone {
     pub(crate) directives: Directives,
     /// Offset of the first line that is no directive.
     pub(crate) end: usize,
+    /// The file says in another language's way that it is for another frontend.
+    pub(crate) foreign: bool,
 }
 
 /// Reads the directives of `text`.
@@ -59,10 +61,21 @@ pub(crate) fn read(text: &[u8], problems: &mut Problems) -> Zone {
         }
         at = end;
     }
+    let mut foreign = prefix == Some("//");
     if directives.syntax.is_none() {
         directives.syntax = json_syntax(text);
+        foreign |= directives.syntax.is_some();
     }
-    Zone { directives, end: at }
+    foreign &= directives.syntax.as_ref().is_some_and(|syntax| !is_builtin_frontend(&syntax.value));
+    Zone { directives, end: at, foreign }
+}
+
+/// What is wrong where a file is for a frontend that is not built in. Only whoever knows that no build argument
+/// names another may say so.
+pub fn foreign_frontend(directives: &Directives) -> Option<Problem> {
+    let syntax = directives.syntax.as_ref().filter(|syntax| !is_builtin_frontend(&syntax.value))?;
+    let message = format!("the frontend {:?} is not supported", crate::context::brief(&syntax.value));
+    Some(Problem::new(message, syntax.span).with_hint("only docker/dockerfile is, and it is built in"))
 }
 
 /// Whether a `# syntax=` value names the frontend that is built in, so that nothing need be pulled for it.

@@ -47,7 +47,7 @@ mod suggest;
 pub use ast::Dockerfile;
 pub use check::{CheckConfig, CheckError, CheckOptions, Rule, Warning, violation};
 pub use chmod::{Chmod, ChmodError};
-pub use directives::is_builtin_frontend;
+pub use directives::{foreign_frontend, is_builtin_frontend};
 pub use dump::{dump, dump_instruction};
 pub use duration::{DurationError, parse_duration};
 pub use expand::{ExpandError, Expanded, Expander, Scope};

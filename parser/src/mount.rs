@@ -80,8 +80,9 @@ const SHARINGS: [(&str, Sharing); 3] =
 
 fn read(text: &str, mut expand: Option<&mut ExpandValue<'_>>) -> Result<Mount, MountError> {
     let Some(fields) = grammar::mount_fields(text).filter(|_| !text.is_empty()) else {
+        let what = if text.is_empty() { "no options".to_owned() } else { brief(text) };
         return Err(with_hint(
-            format!("failed to parse csv mounts: {}", brief(text)),
+            format!("failed to parse csv mounts: {what}"),
             "write key=value pairs with commas between; a pair that holds a comma needs quotes around all of it",
         ));
     };
@@ -141,7 +142,8 @@ impl Reader {
             key => {
                 let field = brief(field);
                 let near = suggest::suffix(key, KEYS);
-                return Err(plain(format!("invalid field '{field}' must be a key=value pair{near}")));
+                let message = format!("invalid field '{field}' must be a key=value pair{near}");
+                return Err(with_hint(message, "only ro, rw, required and env may stand without a value"));
             }
         }
         Ok(())
@@ -188,7 +190,8 @@ impl Reader {
             _ => {
                 let near = suggest::suffix(key, KEYS);
                 let (key, field) = (brief(key), brief(field));
-                return Err(plain(format!("unexpected key '{key}' in '{field}'{near}")));
+                let message = format!("unexpected key '{key}' in '{field}'{near}");
+                return Err(with_hint(message, &format!("the keys are {}", KEYS.join(", "))));
             }
         }
         if open {
@@ -215,7 +218,9 @@ impl Reader {
             return Ok(mount);
         }
         let kind = KINDS.iter().find(|(_, kind)| *kind == mount.kind).map_or("", |(name, _)| name);
-        let unexpected = |key: &str| Err(plain(format!("unexpected key '{key}' for mount type '{kind}'")));
+        let hint = format!("remove it, or write the type that it belongs to: this is a {kind} mount");
+        let unexpected =
+            |key: &str| Err(with_hint(format!("unexpected key '{key}' for mount type '{kind}'"), &hint));
         let (secret, ssh) = (mount.kind == MountKind::Secret, mount.kind == MountKind::Ssh);
         if mount.required && !secret && !ssh {
             return unexpected("required");
@@ -229,7 +234,7 @@ impl Reader {
         if matches!(mount.kind, MountKind::Bind | MountKind::Tmpfs) {
             for (key, value) in [("mode", &mount.mode), ("uid", &mount.uid), ("gid", &mount.gid)] {
                 if value.is_some() {
-                    return Err(plain(format!("{key} not allowed for {kind:?} type mounts")));
+                    return Err(with_hint(format!("{key} not allowed for {kind:?} type mounts"), &hint));
                 }
             }
         }
@@ -237,7 +242,7 @@ impl Reader {
             check_secret(&mount)?;
         }
         if mount.sharing.is_some() && mount.kind != MountKind::Cache {
-            return Err(plain(format!("invalid cache sharing set for {kind} mount")));
+            return Err(with_hint(format!("invalid cache sharing set for {kind} mount"), &hint));
         }
         if !secret && !ssh {
             check_target(&mount)?;
@@ -249,10 +254,11 @@ impl Reader {
 fn check_secret(mount: &Mount) -> Result<(), MountError> {
     let given = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
     if given(&mount.from) {
-        return Err(plain("secret mount should not have a from".to_owned()));
+        let message = "secret mount should not have a from".to_owned();
+        return Err(with_hint(message, "secrets are given with --secret: name one with id="));
     }
     if mount.sharing.is_some() {
-        return Err(plain("secret mount should not define sharing".to_owned()));
+        return Err(with_hint("secret mount should not define sharing".to_owned(), "remove sharing="));
     }
     if !given(&mount.source) && !given(&mount.target) && !given(&mount.id) {
         let message = "invalid secret mount. one of source, target required".to_owned();
@@ -303,10 +309,6 @@ fn boolean(key: &str, value: &str) -> Result<bool, MountError> {
             Err(with_hint(message, "write true or false"))
         }
     }
-}
-
-fn plain(message: String) -> MountError {
-    MountError::Options(message, None)
 }
 
 fn with_hint(message: String, hint: &str) -> MountError {

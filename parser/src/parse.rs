@@ -41,6 +41,9 @@ pub fn parse_with_checks(text: &[u8], options: Option<&str>) -> Result<Parsed, V
         ]);
     }
     let zone = directives::read(text, &mut problems);
+    if let Some(problem) = directives::foreign_frontend(&zone.directives).filter(|_| zone.foreign) {
+        return Err(vec![problem]);
+    }
     let mut file = File::new(zone.directives.escape);
     file.read(Lines::new(text, zone.end, zone.directives.escape), &mut problems);
     file.check_whole(text, &mut problems);

@@ -19,12 +19,12 @@ pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str
         if letters.len().abs_diff(wanted.len()) > MAX_DISTANCE {
             continue;
         }
-        let distance = levenshtein(&wanted, &letters);
+        let distance = distance(&wanted, &letters);
         if distance == 0 {
             return None;
         }
-        // A name of two letters is two slips away from every other: it must keep at least one of its own.
-        let near = distance <= MAX_DISTANCE && distance < wanted.len().max(letters.len());
+        // Short names are two slips away from everything: at most one letter in three may be wrong.
+        let near = distance <= MAX_DISTANCE && distance * 3 <= wanted.len().max(letters.len());
         if near && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
@@ -37,19 +37,22 @@ pub(crate) fn suffix<'a>(name: &str, candidates: impl IntoIterator<Item = &'a st
     did_you_mean(name, candidates).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
-/// Insertions, deletions and replacements from one word to the other.
-fn levenshtein(from: &[char], to: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
+/// Insertions, deletions, replacements and swaps of neighbours from one word to the other.
+fn distance(from: &[char], to: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = vec![i + 1];
         for (j, b) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+            let mut least = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
         }
+        before = std::mem::replace(&mut last, row);
     }
-    row[to.len()]
+    last[to.len()]
 }
 
 #[cfg(test)]
@@ -63,6 +66,8 @@ mod tests {
         assert_eq!(did_you_mean("BUILD", ["build"]), None, "the same but for case is no slip");
         assert_eq!(did_you_mean("xyz", ["build"]), None);
         assert_eq!(did_you_mean("ab", ["cd"]), None, "nothing in common");
+        assert_eq!(did_you_mean("rnu", ["ENV", "RUN"]), Some("RUN"), "swapped letters are one slip");
+        assert_eq!(did_you_mean("NOPE", ["COPY"]), None, "half of it is wrong");
         assert_eq!(did_you_mean(&"x".repeat(1 << 20), ["x"]), None);
     }
 }
