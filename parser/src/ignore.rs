@@ -256,6 +256,7 @@ fn alternatives(pattern: &str) -> Result<Vec<Vec<Component>>, GlobError> {
     if let Some(start) = pattern.strip_suffix("**") {
         pattern = format!("{start}*");
     }
+    let pattern = without_slash_behind_inner_stars(&pattern);
     let mut written = vec![String::new()];
     for (nth, part) in pattern.split('/').enumerate() {
         let variants = inner_stars(part)?;
@@ -270,6 +271,19 @@ fn alternatives(pattern: &str) -> Result<Vec<Vec<Component>>, GlobError> {
         written = next;
     }
     written.iter().map(|path| anchored(path)).collect()
+}
+
+/// `**` takes a slash behind it along wherever it stands, so that `a**/b` is `a**b`.
+fn without_slash_behind_inner_stars(pattern: &str) -> String {
+    let mut joined = String::new();
+    let mut rest = pattern;
+    while let Some((before, after)) = split_at_stars(rest) {
+        joined.push_str(before);
+        let inner = !joined.is_empty() && !joined.ends_with('/');
+        joined.push_str("**");
+        rest = if inner { after.strip_prefix('/').unwrap_or(after) } else { after };
+    }
+    joined + rest
 }
 
 /// The ways to read a name with `**` in it.
