@@ -1,1 +1,15 @@
-//! placeholder
+//! Carries vertices out on this machine.
+//!
+//! The sandbox: [`Zygote`] starts what a [`spec::SandboxSpec`] describes and gives back a [`Running`].
+
+#[allow(unsafe_code, reason = "the one place for system calls that have no safe wrapper")]
+mod sys;
+
+mod cgroup;
+mod sandbox;
+mod seccomp;
+mod zygote;
+
+pub use cgroup::{Cgroup, CgroupError};
+pub use sandbox::{Exit, Failure, Phase, capabilities, detach, is_rlimit_name, spec};
+pub use zygote::{Job, Running, Stdio, Zygote, ZygoteError, serve_if_zygote};

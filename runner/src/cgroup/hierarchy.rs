@@ -1,0 +1,146 @@
+//! Which cgroup hierarchies this host has, and where in them this process is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The kind of a hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// One of several, each with its own controllers.
+    V1,
+    /// The unified one.
+    V2,
+}
+
+/// One mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hierarchy {
+    pub(super) version: Version,
+    /// What it controls; for v2 whatever its root offers.
+    pub(super) controllers: Vec<String>,
+    /// The directory of this process's own cgroup.
+    pub(super) own: PathBuf,
+}
+
+/// All of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hierarchies(Vec<Hierarchy>);
+
+impl Hierarchies {
+    pub(super) fn of_this_process() -> Hierarchies {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let offered = |root: &Path| fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+        Hierarchies(parse(&mounts, &own, offered))
+    }
+
+    /// The hierarchy that has this controller.
+    pub(super) fn find(&self, controller: &str) -> Option<&Hierarchy> {
+        self.0.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
+    }
+
+    pub(super) fn describe(&self) -> String {
+        if self.0.is_empty() {
+            return "no cgroup mounted".into();
+        }
+        let names: Vec<&str> =
+            self.0.iter().flat_map(|hierarchy| hierarchy.controllers.iter().map(String::as_str)).collect();
+        format!("the controllers {}", names.join(", "))
+    }
+}
+
+impl Hierarchy {
+    /// Lets a controller reach the children of `family`: v2 hands controllers down level by level.
+    pub(super) fn enable(&self, family: &Path, controller: &str) -> io::Result<()> {
+        fs::create_dir_all(family)?;
+        let below: Vec<&Path> = family.ancestors().take_while(|path| path.starts_with(&self.own)).collect();
+        for level in below.into_iter().rev() {
+            let file = level.join("cgroup.subtree_control");
+            let enabled = fs::read_to_string(&file)?;
+            if !enabled.split_whitespace().any(|name| name == controller) {
+                fs::write(&file, format!("+{controller}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts the lines of mountinfo(5) and `/proc/self/cgroup` together. `offered` reads a v2 root's controllers.
+fn parse(mounts: &str, own: &str, offered: impl Fn(&Path) -> String) -> Vec<Hierarchy> {
+    let mut hierarchies = Vec::new();
+    for line in mounts.lines() {
+        let Some((before, after)) = line.split_once(" - ") else { continue };
+        let before: Vec<&str> = before.split(' ').collect();
+        let after: Vec<&str> = after.split(' ').collect();
+        let ([_, _, _, root, point, ..], [kind, _, options, ..]) = (&before[..], &after[..]) else {
+            continue;
+        };
+        let (version, controllers, cgroup) = match *kind {
+            "cgroup2" => {
+                let controllers = offered(Path::new(point)).split_whitespace().map(str::to_owned).collect();
+                (Version::V2, controllers, own_cgroup(own, |names| names.is_empty()))
+            }
+            "cgroup" => {
+                let names: Vec<String> = options.split(',').map(str::to_owned).collect();
+                let cgroup =
+                    own_cgroup(own, |theirs| theirs.split(',').any(|name| names.iter().any(|n| n == name)));
+                (Version::V1, names, cgroup)
+            }
+            _ => continue,
+        };
+        let below = cgroup.unwrap_or("/").strip_prefix(root.trim_end_matches('/')).unwrap_or("");
+        let own = Path::new(point).join(below.trim_start_matches('/'));
+        hierarchies.push(Hierarchy { version, controllers, own });
+    }
+    hierarchies
+}
+
+/// This process's cgroup in the hierarchy whose list of controllers satisfies `wanted`.
+fn own_cgroup(own: &str, wanted: impl Fn(&str) -> bool) -> Option<&str> {
+    own.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        wanted(controllers).then_some(path)
+    })
+}
+
+/// Whether /sys/fs/cgroup is one v2 hierarchy.
+pub(crate) fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_v1_controller_is_found_in_this_process_s_own_cgroup() {
+        let mounts = "30 25 0:26 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
+                      31 25 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let own = "4:memory:/user/x\n0::/\n";
+        let found = parse(mounts, own, |_| String::new());
+        assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/memory/user/x"));
+        assert_eq!(found[0].version, Version::V1);
+        assert!(found[1].controllers.is_empty(), "an empty v2 tree controls nothing");
+    }
+
+    #[test]
+    fn the_root_of_a_container_s_mount_is_taken_off() {
+        let mounts = "30 25 0:26 /docker/abc /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+        let found = parse(mounts, "3:pids:/docker/abc/child\n", |_| String::new());
+        assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/pids/child"));
+    }
+
+    #[test]
+    fn v2_controls_what_its_root_offers() {
+        let mounts = "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        let found = Hierarchies(parse(mounts, "0::/a.scope\n", |_| "cpu memory pids".into()));
+        let memory = found.find("memory").unwrap();
+        assert_eq!(
+            (memory.version, memory.own.as_path()),
+            (Version::V2, Path::new("/sys/fs/cgroup/a.scope"))
+        );
+        assert!(found.find("rdma").is_none());
+    }
+}

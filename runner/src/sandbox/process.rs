@@ -1,0 +1,143 @@
+//! The step's own process, between its fork from PID 1 and `execve`.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::Mode;
+use rustix::process::{chdir, getcwd, ioctl_tiocsctty, setsid, umask};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin};
+use rustix::thread::set_no_new_privs;
+
+use super::privileges;
+use super::report::{At, Failure, Phase};
+use super::spec::{DEFAULT_PATH, SandboxSpec};
+use crate::seccomp::Program;
+use crate::sys;
+
+/// The standard streams.
+pub(super) struct Streams {
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// Turns this process into the step's program. Returns only if that failed.
+pub(super) fn run(spec: &SandboxSpec, streams: &Streams, filter: &Program) -> Failure {
+    match confine(spec, streams, filter).and_then(|()| enter_directory(&spec.cwd)) {
+        Ok(()) => exec(spec),
+        Err(failure) => failure,
+    }
+}
+
+fn confine(spec: &SandboxSpec, streams: &Streams, filter: &Program) -> Result<(), Failure> {
+    let security = &spec.security;
+    setsid().at(Phase::Privileges, "session")?;
+    connect(streams, spec.terminal).at(Phase::Privileges, "standard streams")?;
+    sys::close_on_exec_from(3).at(Phase::Privileges, "close descriptors")?;
+    umask(Mode::from_raw_mode(0o022));
+    privileges::set_rlimits(&spec.rlimits)?;
+    join_keyring()?;
+    privileges::limit_bounding_set(security.capabilities)?;
+    if security.no_new_privs {
+        set_no_new_privs(true).at(Phase::Privileges, "no_new_privs")?;
+    }
+    // While CAP_SYS_ADMIN is still there: without it, and without no_new_privs, no filter may be loaded. All calls
+    // that follow are ones the filter allows.
+    if security.seccomp {
+        sys::load_seccomp_filter(filter.instructions()).at(Phase::Privileges, "seccomp filter")?;
+    }
+    privileges::become_user(&spec.user, security)?;
+    privileges::drop_capabilities(&spec.user, security)?;
+    sys::reset_all().at(Phase::Privileges, "signals")
+}
+
+fn connect(streams: &Streams, terminal: bool) -> io::Result<()> {
+    dup2_stdin(&streams.stdin)?;
+    dup2_stdout(&streams.stdout)?;
+    dup2_stderr(&streams.stderr)?;
+    if terminal {
+        ioctl_tiocsctty(stdin())?;
+    }
+    Ok(())
+}
+
+/// A kernel without keyrings has none to leave.
+fn join_keyring() -> Result<(), Failure> {
+    match sys::join_session_keyring() {
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        other => other.at(Phase::Privileges, "session keyring"),
+    }
+}
+
+/// Enters the working directory as the user that the step runs as, and makes sure that it lies in this root: a
+/// directory reached through an inherited descriptor would not, and the kernel says so.
+fn enter_directory(path: &str) -> Result<(), Failure> {
+    chdir(path).at(Phase::WorkingDirectory, path)?;
+    let current = getcwd(Vec::new()).at(Phase::WorkingDirectory, path)?;
+    if current.as_bytes().starts_with(b"/") {
+        return Ok(());
+    }
+    Err(Failure { phase: Phase::WorkingDirectory, object: format!("{path} (outside the root)"), errno: 0 })
+}
+
+fn exec(spec: &SandboxSpec) -> Failure {
+    let Some(program) = spec.args.first() else {
+        return Failure { phase: Phase::Exec, object: "an empty command".into(), errno: 0 };
+    };
+    let (Ok(args), Ok(env)) = (c_strings(&spec.args), c_strings(&spec.env)) else {
+        return Failure {
+            phase: Phase::Exec,
+            object: format!("{program} (a NUL byte in its arguments)"),
+            errno: 0,
+        };
+    };
+    let mut refusal = io::Error::from_raw_os_error(libc::ENOENT);
+    for candidate in candidates(program, &spec.env) {
+        let Ok(path) = CString::new(candidate.as_str()) else { continue };
+        let error = sys::execve(&path, &args, &env);
+        match error.raw_os_error() {
+            Some(libc::ENOENT) if std::fs::symlink_metadata(&candidate).is_ok() => {
+                return Failure::new(
+                    Phase::Exec,
+                    format!("{candidate} (its interpreter is missing)"),
+                    &error,
+                );
+            }
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            // As a shell does: what may not be executed is passed over, but remembered.
+            Some(libc::EACCES) => refusal = error,
+            _ => return Failure::new(Phase::Exec, candidate, &error),
+        }
+    }
+    Failure::new(Phase::Exec, program.as_str(), &refusal)
+}
+
+/// Where to look for `program`: there, if it has a slash, else in each absolute directory of PATH.
+fn candidates(program: &str, env: &[String]) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    path.split(':')
+        .filter(|directory| directory.starts_with('/'))
+        .map(|dir| format!("{dir}/{program}"))
+        .collect()
+}
+
+fn c_strings(strings: &[String]) -> Result<Vec<CString>, std::ffi::NulError> {
+    strings.iter().map(|string| CString::new(string.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::candidates;
+
+    #[test]
+    fn the_last_path_of_the_environment_counts_and_relative_entries_do_not() {
+        let env = ["PATH=/first".to_owned(), "PATH=/bin:.::/sbin".to_owned()];
+        assert_eq!(candidates("sh", &env), ["/bin/sh", "/sbin/sh"]);
+        assert_eq!(candidates("./sh", &env), ["./sh"]);
+        assert_eq!(candidates("sh", &[])[5], "/bin/sh");
+    }
+}

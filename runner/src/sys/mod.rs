@@ -1,0 +1,22 @@
+//! Every `unsafe` line of forge: the system calls that neither `std` nor `rustix` offers safely.
+//!
+//! Each function is one call with its arguments checked by their types, and carries its SAFETY reason. Nothing here
+//! decides anything; what to call and when is settled in the modules above.
+
+mod interface;
+mod mount;
+mod process;
+mod signals;
+
+pub(crate) use interface::bring_up_loopback;
+pub(crate) use mount::set_mount_attributes;
+pub(crate) use process::{
+    Cloned, clone_process, close, close_on_exec_from, execve, exit_at_once, join_session_keyring,
+    kill_everyone, load_seccomp_filter, set_user_ids, unshare,
+};
+pub(crate) use signals::{block, ignore, reset_all, signal_fd};
+
+/// Turns the result of a raw call into `io::Result`.
+fn checked(result: libc::c_long) -> std::io::Result<libc::c_long> {
+    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) }
+}
