@@ -1,1 +1,23 @@
-//! placeholder
+//! Instructions and options in, a DAG of content-addressed vertices out, solved with the least work.
+//!
+//! The solver knows nothing of Linux, the network or the terminal: it reaches them through the traits of
+//! [`world`].
+
+pub mod event;
+pub mod graph;
+pub mod key;
+pub mod matching;
+pub mod op;
+pub mod plan;
+pub mod record;
+pub mod solve;
+pub mod world;
+
+pub use event::{Event, Events, StepId};
+pub use graph::{Graph, Vertex, VertexId};
+pub use key::{CacheKey, InputKey};
+pub use op::Op;
+pub use plan::{Plan, PlanOptions, PlanProblem, plan};
+pub use record::Record;
+pub use solve::{SolveError, Solved, Solver};
+pub use world::{Executor, Job, Records, TroubleKind, World, WorldError};

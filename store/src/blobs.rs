@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::Hashing;
 use crate::error::At;
 use crate::index::Index;
+use crate::session::LazySession;
 use crate::{Digest, StoreError};
 
 /// The blobs of one store. Clones share it.
@@ -29,11 +30,12 @@ pub struct Blobs {
     dir: PathBuf,
     ingest: PathBuf,
     index: Arc<Index>,
+    session: Arc<LazySession>,
 }
 
 impl Blobs {
-    pub(crate) fn new(root: &Path, index: Arc<Index>) -> Self {
-        Self { dir: root.join("blobs/sha256"), ingest: root.join("ingest"), index }
+    pub(crate) fn new(root: &Path, index: Arc<Index>, session: Arc<LazySession>) -> Self {
+        Self { dir: root.join("blobs/sha256"), ingest: root.join("ingest"), index, session }
     }
 
     /// Where the blob's bytes are or would be.
@@ -101,10 +103,10 @@ impl Blobs {
 
     /// Starts a blob whose digest is not known yet.
     pub fn create(&self) -> Result<NewBlob, StoreError> {
-        let file = tempfile::Builder::new()
-            .prefix("new-")
-            .tempfile_in(&self.ingest)
-            .at("create a file in", &self.ingest)?;
+        let file = self.session.with(|session| {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("blob-").tempfile_in(session.dir()).at("create a file in", session.dir())
+        })?;
         Ok(NewBlob { file: Hashing::new(file), blobs: self.clone() })
     }
 

@@ -2,13 +2,18 @@
 //! records, tags and leases. It knows nothing of builds, registries or processes.
 
 pub mod blobs;
+pub mod cache;
 pub mod descriptor;
 pub mod digest;
 pub mod error;
 pub mod image;
 pub mod index;
+pub mod locks;
 pub mod media_type;
 pub mod rootdir;
+pub mod session;
+pub mod snapshot;
+pub mod tags;
 
 pub use blobs::{Blobs, Ingest, NewBlob};
 pub use descriptor::{Descriptor, Platform};
@@ -16,4 +21,9 @@ pub use digest::{ContentId, DiffId, Digest, LayerId};
 pub use error::StoreError;
 pub use image::{ImageConfig, Index as ImageIndex, Manifest};
 pub use media_type::MediaType;
+pub use cache::Cache;
+pub use locks::{Lock, Locks};
 pub use rootdir::RootDir;
+pub use session::Draft;
+pub use snapshot::{Layer, Pulled, Snapshot};
+pub use tags::{Tag, Tags};

@@ -1,0 +1,190 @@
+//! What a vertex does, as plain data: no clock, no host path, no secret value.
+
+use std::sync::Arc;
+
+use forge_parser::ast::{MountKind, Network, Security, Sharing};
+use forge_store::{Digest, ImageConfig, Platform, Snapshot};
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// No files at all: `FROM scratch`. No inputs.
+    Scratch,
+    /// An image's files. No inputs.
+    Image(ImageOp),
+    /// A directory on this machine, seen through its ignore file. No inputs.
+    Context(ContextOp),
+    /// COPY and ADD. Inputs: the files to copy onto, then the sources.
+    Copy(CopyOp),
+    /// RUN. Inputs: the rootfs, then what its mounts name.
+    Run(RunOp),
+    /// WORKDIR. Input: the files.
+    Workdir(WorkdirOp),
+}
+
+/// A base image, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageOp {
+    /// The full reference, for people and for fetching.
+    pub reference: String,
+    /// The manifest's digest: the vertex's identity.
+    pub digest: Digest,
+    /// The manifest's layers.
+    pub snapshot: Snapshot,
+}
+
+/// A local directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextOp {
+    /// `context`, or the name that `--build-context` gave it.
+    pub name: String,
+}
+
+/// COPY or ADD: every source is put at `dest`, in order, into one new layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOp {
+    /// What to copy.
+    pub sources: Vec<CopySource>,
+    /// Absolute, cleaned; `/` at its end where the user wrote one (or `.`).
+    pub dest: String,
+    /// `user[:group]`, expanded.
+    pub chown: Option<String>,
+    /// The mode to give, parsed.
+    pub chmod: Option<String>,
+    /// Keep the source's path below `dest`.
+    pub parents: bool,
+    /// A layer that looks at nothing below it.
+    pub link: bool,
+    /// Every source is copied with owner 0:0 (contexts), instead of its own.
+    pub reset_owner: bool,
+}
+
+/// One source of a [`CopyOp`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopySource {
+    /// Files of an input.
+    Files {
+        /// Which input of the vertex.
+        input: usize,
+        /// Which of its files.
+        selection: Selection,
+        /// Whether archives are unpacked.
+        unpack: Unpack,
+    },
+    /// A file written in the Dockerfile.
+    Inline {
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        content: Arc<str>,
+    },
+}
+
+/// Whether ADD unpacks a source that is an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpack {
+    /// Copy it as it is.
+    Never,
+    /// Unpack it if its content is a tar, compressed or not.
+    IfArchive,
+}
+
+/// Which files of a tree a COPY takes: one source word.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Selection {
+    /// Relative to the tree's root, cleaned; `""` is the root itself. May hold wildcards.
+    pub pattern: String,
+    /// Where `--parents` cuts: path elements before the pivot are not kept.
+    pub pivot: Option<usize>,
+    /// `--exclude` patterns, relative to the source's root.
+    pub excludes: Vec<String>,
+    /// Nothing matching is an error: the pattern holds no wildcard.
+    pub required: bool,
+    /// `**` crosses directories (`--parents`).
+    pub deep_wildcards: bool,
+}
+
+impl Selection {
+    /// One path, taken literally and only if it is there.
+    pub fn path(pattern: String) -> Self {
+        Self { pattern, pivot: None, excludes: Vec::new(), required: false, deep_wildcards: false }
+    }
+}
+
+/// RUN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOp {
+    /// What is executed.
+    pub args: Vec<String>,
+    /// The environment, in order.
+    pub env: Vec<(String, String)>,
+    /// Proxy variables: in the environment, not in the key.
+    pub proxy_env: Vec<(String, String)>,
+    /// The working directory, absolute.
+    pub cwd: String,
+    /// `USER` as it stands; empty is root.
+    pub user: String,
+    /// The network.
+    pub network: Network,
+    /// The sandbox.
+    pub security: Security,
+    /// `--mount`.
+    pub mounts: Vec<MountOp>,
+    /// A `#!` script to place at `/dev/pipes/<name>`: `(name, content)`.
+    pub script: Option<(String, Arc<str>)>,
+    /// The machine that it runs on.
+    pub platform: Platform,
+}
+
+/// One `--mount` of a RUN, expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountOp {
+    /// Its kind.
+    pub kind: MountKind,
+    /// Where: absolute. Empty for a secret that is only a variable.
+    pub target: String,
+    /// Which input of the vertex holds its files.
+    pub input: Option<usize>,
+    /// What it holds: a path below that input's root.
+    pub selection: Selection,
+    /// May not be written.
+    pub readonly: bool,
+    /// Cache, secret or agent.
+    pub id: String,
+    /// How a cache is shared.
+    pub sharing: Sharing,
+    /// Bytes of a tmpfs; 0 = no bound.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Missing is an error.
+    pub required: bool,
+    /// Variable that holds a secret.
+    pub env: Option<String>,
+}
+
+/// WORKDIR: a directory, made if it is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkdirOp {
+    /// Absolute, cleaned.
+    pub path: String,
+    /// `USER` as it stands: the owner of what is made.
+    pub user: String,
+}
+
+/// What [`crate::world::World::resolve_image`] finds.
+#[derive(Clone, Debug)]
+pub struct ResolvedImage {
+    /// The full reference.
+    pub reference: String,
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The configuration.
+    pub config: ImageConfig,
+    /// The layers.
+    pub snapshot: Snapshot,
+}

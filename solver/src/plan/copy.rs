@@ -1,0 +1,204 @@
+//! COPY and ADD: sources, destination, ownership.
+
+use std::sync::Arc;
+
+use forge_parser::ast::{Add, Copy, CopyFlags, Heredoc, Instruction, Source};
+use forge_parser::{Chmod, Spanned, is_git_reference, is_url};
+
+use super::error::PlanProblem;
+use super::lower::Lowering;
+use super::path::{destination, rooted};
+use super::stages::Base;
+use crate::op::{CopyOp, CopySource, Op, Selection, Unpack};
+use crate::{TroubleKind, VertexId};
+
+/// What COPY and ADD have in common, before expansion.
+struct Words<'a> {
+    name: &'static str,
+    sources: &'a [Spanned<Source>],
+    dest: &'a Spanned<String>,
+    flags: &'a CopyFlags,
+    parents: bool,
+    unpack: Unpack,
+}
+
+impl Lowering<'_, '_> {
+    pub(super) fn copy(&mut self, copy: &Copy, instruction: &Instruction) -> Result<(), PlanProblem> {
+        let base = match &copy.from {
+            None => Base::Context("context".into()),
+            Some(from) => {
+                let found = self.planner.find_source(self.index, &from.value);
+                found.map_err(|message| PlanProblem::input(message, from.span))?
+            }
+        };
+        for source in &copy.sources {
+            if let Source::Path(path) = &source.value {
+                let what = if is_git_reference(path) { "git ref" } else { "URL" };
+                if is_url(path) || is_git_reference(path) {
+                    let problem =
+                        PlanProblem::input(format!("source can't be a {what} for COPY"), source.span);
+                    return Err(problem.hint("ADD takes URLs and git references"));
+                }
+            }
+        }
+        let words = Words {
+            name: "COPY",
+            sources: &copy.sources,
+            dest: &copy.dest,
+            flags: &copy.flags,
+            parents: copy.parents,
+            unpack: Unpack::Never,
+        };
+        self.files(&words, base, instruction)
+    }
+
+    pub(super) fn add(&mut self, add: &Add, instruction: &Instruction) -> Result<(), PlanProblem> {
+        for source in &add.sources {
+            if let Source::Path(path) = &source.value {
+                let path = self.word(path)?;
+                if is_url(&path) || is_git_reference(&path) {
+                    let message = format!("this version of forge cannot ADD remote sources: {path}");
+                    let problem = PlanProblem::input(message, source.span);
+                    return Err(problem.hint("fetch it in a RUN step, or put the file into the context"));
+                }
+            }
+        }
+        if let Some(checksum) = &add.checksum {
+            return Err(PlanProblem::input("checksum requires HTTP(S) or Git sources", checksum.span));
+        }
+        let words = Words {
+            name: "ADD",
+            sources: &add.sources,
+            dest: &add.dest,
+            flags: &add.flags,
+            parents: false,
+            unpack: if add.unpack == Some(false) { Unpack::Never } else { Unpack::IfArchive },
+        };
+        self.files(&words, Base::Context("context".into()), instruction)
+    }
+
+    fn files(&mut self, words: &Words<'_>, base: Base, instruction: &Instruction) -> Result<(), PlanProblem> {
+        let dest_text = self.word(&words.dest.value)?;
+        let chown = self.optional_flag(&words.flags.chown)?;
+        let chmod = self.optional_flag(&words.flags.chmod)?;
+        if let (Some(mode), Some(flag)) = (&chmod, &words.flags.chmod) {
+            Chmod::parse(mode).map_err(|e| PlanProblem::input(e.to_string(), flag.span))?;
+        }
+        let label = self.step_label(instruction);
+        let mut shown = Vec::new();
+        let mut sources = Vec::new();
+        for source in words.sources {
+            match &source.value {
+                Source::Heredoc(heredoc) => {
+                    shown.push(format!("<<{}", heredoc.name));
+                    sources.push(self.inline(heredoc)?);
+                }
+                Source::Path(path) => {
+                    let path = self.word(path)?;
+                    let selection = self.selection(&path, words, &base, source)?;
+                    sources.push(CopySource::Files { input: 1, selection, unpack: words.unpack });
+                    shown.push(path);
+                }
+            }
+        }
+        let dest = destination(self.state.workdir(), &dest_text);
+        self.check_dest(words, &sources, &dest)?;
+        let needs_files = sources.iter().any(|source| matches!(source, CopySource::Files { .. }));
+        let inputs: Vec<VertexId> = match needs_files {
+            true => vec![self.planner.source_vertex(&base, self.span)?],
+            false => Vec::new(),
+        };
+        let created_by = created_by(words, chown.as_deref(), chmod.as_deref(), &shown, &dest_text);
+        let op = CopyOp {
+            sources,
+            dest,
+            // As BuildKit: what --chmod asks for cannot be had without looking, so --link is dropped.
+            link: words.flags.link && chmod.is_none(),
+            chown,
+            chmod,
+            parents: words.parents,
+            reset_owner: matches!(base, Base::Context(_)),
+        };
+        self.push(Op::Copy(op), inputs, label, created_by);
+        Ok(())
+    }
+
+    fn optional_flag(&mut self, flag: &Option<Spanned<String>>) -> Result<Option<String>, PlanProblem> {
+        flag.as_ref().map(|flag| self.word(&flag.value)).transpose()
+    }
+
+    fn inline(&mut self, heredoc: &Heredoc) -> Result<CopySource, PlanProblem> {
+        let content = if heredoc.expand { self.raw(&heredoc.content)? } else { heredoc.content.clone() };
+        Ok(CopySource::Inline { name: heredoc.name.clone(), content: Arc::from(content) })
+    }
+
+    /// What a source word selects; a file that must be there and is not is reported here, before anything runs.
+    fn selection(
+        &mut self,
+        path: &str,
+        words: &Words<'_>,
+        base: &Base,
+        source: &Spanned<Source>,
+    ) -> Result<Selection, PlanProblem> {
+        let pivot = words.parents.then(|| pivot(path)).flatten();
+        let pattern = rooted(path);
+        let selection = Selection {
+            required: !forge_parser::glob::has_meta(&pattern),
+            pattern,
+            pivot,
+            excludes: words.flags.excludes.iter().map(|pattern| pattern.value.clone()).collect(),
+            deep_wildcards: words.parents,
+        };
+        if let Base::Context(context) = base {
+            let found = self.planner.world.select(context, &selection);
+            found.map_err(|error| PlanProblem::world(error, Some(source.span)))?;
+        }
+        Ok(selection)
+    }
+
+    /// Several files at one name: BuildKit lets the last one win, which nobody means.
+    fn check_dest(&self, words: &Words<'_>, sources: &[CopySource], dest: &str) -> Result<(), PlanProblem> {
+        if sources.len() > 1 && !dest.ends_with('/') && !words.parents {
+            let name = words.name;
+            return Err(PlanProblem {
+                kind: TroubleKind::Input,
+                message: format!(
+                    "When using {name} with more than one source file, the destination must be a directory and end with a /"
+                ),
+                span: Some(words.dest.span),
+                hint: Some(format!("write {dest}/")),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// How many path elements stand before `/./`.
+fn pivot(path: &str) -> Option<usize> {
+    let (before, _) = path.split_once("/./")?;
+    let before = rooted(before);
+    Some(before.split('/').filter(|element| !element.is_empty()).count())
+}
+
+fn created_by(
+    words: &Words<'_>,
+    chown: Option<&str>,
+    chmod: Option<&str>,
+    sources: &[String],
+    dest: &str,
+) -> String {
+    let mut text = words.name.to_owned();
+    if words.parents {
+        text.push_str(" --parents");
+    }
+    for (name, value) in [("chown", chown), ("chmod", chmod)] {
+        if let Some(value) = value {
+            text.push_str(&format!(" --{name}={value}"));
+        }
+    }
+    for source in sources {
+        text.push(' ');
+        text.push_str(source);
+    }
+    format!("{text} {dest} # buildkit")
+}

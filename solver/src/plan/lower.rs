@@ -1,0 +1,331 @@
+//! One stage's instructions, lowered in order: some edit the configuration, some add a vertex.
+
+use forge_parser::ast::{Arg, Command, Healthcheck, Instruction, Kind, Pairs, Words};
+use forge_parser::expand::{Expanded, Expander};
+use forge_parser::{Span, Spanned};
+use forge_store::image::{Empty, HealthConfig};
+
+use super::error::PlanProblem;
+use super::history;
+use super::path::absolute;
+use super::stage::{StageState, StepNames};
+use super::stages::Planner;
+use super::{ports, signal};
+use crate::op::{Op, WorkdirOp};
+use crate::{Vertex, VertexId};
+
+/// Lowers one stage.
+pub struct Lowering<'p, 'a> {
+    pub(super) planner: &'p mut Planner<'a>,
+    /// The stage's number.
+    pub(super) index: usize,
+    stage: String,
+    pub(super) state: StageState,
+    names: StepNames,
+    pub(super) span: Span,
+}
+
+impl<'p, 'a> Lowering<'p, 'a> {
+    /// Starts behind the stage's FROM.
+    pub fn new(
+        planner: &'p mut Planner<'a>,
+        index: usize,
+        stage: &str,
+        state: StageState,
+        names: StepNames,
+    ) -> Self {
+        let span = planner.dockerfile.stages[index].span;
+        let stage = if stage.is_empty() { planner.stage_name(index) } else { stage.to_owned() };
+        Self { planner, index, stage, state, names, span }
+    }
+
+    /// Lowers the base's triggers and then the stage's own instructions; goes on behind a problem.
+    pub fn lower(
+        mut self,
+        triggers: &[Instruction],
+        instructions: &[Instruction],
+    ) -> Result<StageState, Vec<PlanProblem>> {
+        self.state.image.config.on_build.clear();
+        let mut problems = Vec::new();
+        for trigger in triggers {
+            // A trigger stands in another file: its problems are shown at this stage's FROM.
+            problems.extend(self.instruction(trigger).err());
+        }
+        for instruction in instructions {
+            self.span = instruction.span;
+            problems.extend(self.instruction(instruction).err());
+        }
+        if problems.is_empty() { Ok(self.state) } else { Err(problems) }
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), PlanProblem> {
+        match &instruction.kind {
+            Kind::Arg(args) => args.iter().try_for_each(|arg| self.arg(arg)),
+            Kind::Env(pairs) => self.env(pairs),
+            Kind::Label(pairs) => self.label(pairs),
+            Kind::Run(run) => self.run(run, instruction),
+            Kind::Copy(copy) => self.copy(copy, instruction),
+            Kind::Add(add) => self.add(add, instruction),
+            Kind::Cmd(command) => self.cmd(command),
+            Kind::Entrypoint(command) => self.entrypoint(command),
+            Kind::Healthcheck(health) => self.healthcheck(health),
+            Kind::Shell(shell) => {
+                self.state.image.config.shell = Some(shell.clone());
+                self.remember(format!("SHELL {}", history::go_list(shell)))
+            }
+            Kind::Stopsignal(word) => self.stopsignal(word),
+            Kind::User(word) => {
+                let user = self.word(&word.value)?;
+                self.state.image.config.user.clone_from(&user);
+                self.remember(format!("USER {user}"))
+            }
+            Kind::Workdir(word) => self.workdir(word),
+            Kind::Volume(words) => self.volume(words),
+            Kind::Expose(words) => self.expose(words),
+            Kind::Onbuild { trigger, .. } => {
+                self.state.image.config.on_build.push(trigger.value.clone());
+                Ok(())
+            }
+            Kind::Maintainer(name) => {
+                self.state.image.author.clone_from(&name.value);
+                self.remember(format!("MAINTAINER {}", name.value))
+            }
+        }
+    }
+
+    // ---- Words -------------------------------------------------------------------------------------------
+
+    fn expander(&self) -> Expander {
+        Expander { escape: self.planner.dockerfile.directives.escape }
+    }
+
+    /// Expands a word in the stage's variables.
+    pub(super) fn word(&mut self, text: &str) -> Result<String, PlanProblem> {
+        let expanded = self.expander().word(text, &self.state.env);
+        let expanded = expanded.map_err(|e| PlanProblem::input(e.to_string(), self.span))?;
+        Ok(self.note_undefined(expanded))
+    }
+
+    /// Expands the body of a heredoc: variables only, quotes stay.
+    pub(super) fn raw(&mut self, text: &str) -> Result<String, PlanProblem> {
+        let expanded = self.expander().raw(text, &self.state.env);
+        Ok(expanded.map_err(|e| PlanProblem::input(e.to_string(), self.span))?.text)
+    }
+
+    /// Warns of names that nothing defines, and gives the text.
+    fn note_undefined(&mut self, expanded: Expanded) -> String {
+        let known: Vec<String> = self.state.env.0.iter().map(|(name, _)| name.clone()).collect();
+        for name in &expanded.undefined {
+            let declared = self.state.build_args.iter().any(|(arg, _)| arg == name);
+            if !declared && !super::PROXY_ARGS.contains(&name.as_str()) {
+                let warning =
+                    forge_parser::Warning::undefined_var(name, known.iter().map(String::as_str), self.span);
+                self.planner.warnings.push(warning);
+            }
+        }
+        expanded.text
+    }
+
+    /// A step's name: variables that are set are shown with their values.
+    pub(super) fn step_label(&mut self, instruction: &Instruction) -> String {
+        let shown = self.expander().keep_unset(instruction.source.trim(), &self.state.env);
+        self.names.next(&shown)
+    }
+
+    // ---- Results -----------------------------------------------------------------------------------------
+
+    pub(super) fn remember(&mut self, created_by: String) -> Result<(), PlanProblem> {
+        self.state.remember(created_by, None);
+        Ok(())
+    }
+
+    /// Adds a vertex that makes the stage's next layer.
+    pub(super) fn push(&mut self, op: Op, more_inputs: Vec<VertexId>, label: String, created_by: String) {
+        let mut inputs = vec![self.state.files];
+        inputs.extend(more_inputs);
+        let options = self.planner.options;
+        let no_cache = options.no_cache || options.no_cache_stages.contains(&self.stage);
+        let vertex = Vertex { op, inputs, span: Some(self.span), label, stage: self.stage.clone(), no_cache };
+        self.state.files = self.planner.graph.add(vertex);
+        self.state.remember(created_by, Some(self.state.files));
+    }
+
+    // ---- Instructions that edit the configuration --------------------------------------------------------
+
+    fn arg(&mut self, arg: &Spanned<Arg>) -> Result<(), PlanProblem> {
+        let name = arg.name.as_str();
+        let given = self.planner.options.build_args.get(name).cloned();
+        let value = match (given, &arg.default) {
+            (Some(given), _) => Some(given),
+            (None, Some(default)) => Some(self.word(default)?),
+            (None, None) => self.planner.globals.values.get(name).cloned(),
+        };
+        let text = match &value {
+            Some(value) => format!("ARG {name}={value}"),
+            None => format!("ARG {name}"),
+        };
+        if let Some(value) = &value {
+            self.state.env.set(name, value);
+        }
+        self.state.build_args.push((name.to_owned(), value));
+        self.remember(text)
+    }
+
+    fn pairs(&mut self, pairs: &Pairs) -> Result<Vec<(String, String)>, PlanProblem> {
+        // All of an instruction is expanded in the variables as they were before it.
+        pairs
+            .pairs
+            .iter()
+            .map(|(key, value)| Ok((self.word(&key.value)?, self.word(&value.value)?)))
+            .collect()
+    }
+
+    fn env(&mut self, pairs: &Pairs) -> Result<(), PlanProblem> {
+        let pairs = self.pairs(pairs)?;
+        let mut env = super::Env::from_config(&self.state.image.config.env);
+        for (name, value) in &pairs {
+            if name.is_empty() {
+                return Err(PlanProblem::input("ENV names can not be blank", self.span));
+            }
+            env.set(name, value);
+            self.state.env.set(name, value);
+        }
+        self.state.image.config.env = env.to_config();
+        self.remember(format!("ENV {}", joined(&pairs)))
+    }
+
+    fn label(&mut self, pairs: &Pairs) -> Result<(), PlanProblem> {
+        let pairs = self.pairs(pairs)?;
+        self.state.image.config.labels.extend(pairs.iter().cloned());
+        self.remember(format!("LABEL {}", joined(&pairs)))
+    }
+
+    /// A command's arguments, with the stage's shell where it is in shell form.
+    pub(super) fn args(&self, command: &Command) -> Vec<String> {
+        match command {
+            Command::Exec(args) => args.clone(),
+            Command::Shell(text) => {
+                let mut args = self.state.shell();
+                args.push(text.clone());
+                args
+            }
+        }
+    }
+
+    fn cmd(&mut self, command: &Command) -> Result<(), PlanProblem> {
+        let args = self.args(command);
+        let text = format!("CMD {}", history::go_quoted_list(&args));
+        let config = &mut self.state.image.config;
+        config.cmd = Some(args).filter(|args| !args.is_empty());
+        // What BuildKit writes on every platform, for old clients.
+        config.args_escaped = true;
+        self.state.cmd_set = true;
+        self.remember(text)
+    }
+
+    fn entrypoint(&mut self, command: &Command) -> Result<(), PlanProblem> {
+        let args = self.args(command);
+        let text = format!("ENTRYPOINT {}", history::go_quoted_list(&args));
+        self.state.image.config.entrypoint = Some(args).filter(|args| !args.is_empty());
+        if !self.state.cmd_set {
+            self.state.image.config.cmd = None;
+        }
+        self.remember(text)
+    }
+
+    fn healthcheck(&mut self, health: &Healthcheck) -> Result<(), PlanProblem> {
+        let health = match health {
+            Healthcheck::None => HealthConfig { test: vec!["NONE".into()], ..HealthConfig::default() },
+            Healthcheck::Cmd {
+                command,
+                interval_ns,
+                timeout_ns,
+                start_period_ns,
+                start_interval_ns,
+                retries,
+            } => {
+                let test = match command {
+                    Command::Shell(text) => vec!["CMD-SHELL".into(), text.clone()],
+                    Command::Exec(args) => [vec!["CMD".into()], args.clone()].concat(),
+                };
+                HealthConfig {
+                    test,
+                    interval: *interval_ns,
+                    timeout: *timeout_ns,
+                    start_period: *start_period_ns,
+                    start_interval: *start_interval_ns,
+                    retries: *retries,
+                }
+            }
+        };
+        let text = history::healthcheck(&health);
+        self.state.image.config.healthcheck = Some(health);
+        self.remember(text)
+    }
+
+    fn stopsignal(&mut self, word: &Spanned<String>) -> Result<(), PlanProblem> {
+        let name = self.word(&word.value)?;
+        if !signal::is_signal(&name) {
+            let problem = PlanProblem::input(format!("invalid signal: {name}"), word.span);
+            return Err(problem.hint("write a name such as SIGTERM, or a number from 1 to 64"));
+        }
+        self.state.image.config.stop_signal.clone_from(&name);
+        self.remember(format!("STOPSIGNAL {name}"))
+    }
+
+    fn workdir(&mut self, word: &Spanned<String>) -> Result<(), PlanProblem> {
+        let text = self.word(&word.value)?;
+        let path = absolute(self.state.workdir(), &text);
+        self.state.image.config.working_dir.clone_from(&path);
+        let label = self.names.next(&format!("WORKDIR {text}"));
+        let created_by = format!("WORKDIR {path}");
+        if path == "/" {
+            return self.remember(created_by);
+        }
+        let op = Op::Workdir(WorkdirOp { path, user: self.state.image.config.user.clone() });
+        self.push(op, Vec::new(), label, created_by);
+        Ok(())
+    }
+
+    fn volume(&mut self, words: &Words) -> Result<(), PlanProblem> {
+        let mut volumes = Vec::new();
+        for word in &words.words {
+            let volume = self.word(&word.value)?;
+            if volume.is_empty() {
+                return Err(PlanProblem::input("VOLUME specified can not be an empty string", word.span));
+            }
+            volumes.push(volume);
+        }
+        let text = format!("VOLUME {}", history::go_list(&volumes));
+        self.state.image.config.volumes.extend(volumes.into_iter().map(|volume| (volume, Empty {})));
+        self.remember(text)
+    }
+
+    fn expose(&mut self, words: &[Spanned<String>]) -> Result<(), PlanProblem> {
+        let mut expanded = Vec::new();
+        for word in words {
+            let (words, all) = self
+                .expander()
+                .words(&word.value, &self.state.env)
+                .map_err(|e| PlanProblem::input(e.to_string(), word.span))?;
+            self.note_undefined(all);
+            expanded.extend(words);
+        }
+        expanded.sort();
+        let mut listed = Vec::new();
+        for word in expanded {
+            let ports = ports::parse(&word).map_err(|message| {
+                PlanProblem::input(message, self.span).hint("EXPOSE takes port[-port][/tcp|udp|sctp]")
+            })?;
+            listed.extend(ports);
+        }
+        let text = format!("EXPOSE {}", history::go_list(&listed));
+        self.state.image.config.exposed_ports.extend(listed.into_iter().map(|port| (port, Empty {})));
+        self.remember(text)
+    }
+}
+
+fn joined(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(" ")
+}

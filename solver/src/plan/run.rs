@@ -1,0 +1,207 @@
+//! RUN: the command, its environment and its mounts.
+
+use std::sync::Arc;
+
+use forge_parser::ast::{Command, Instruction, Mount, MountKind, Network, Run, Security};
+use forge_parser::{Spanned, parse_size};
+
+use super::PROXY_ARGS;
+use super::error::PlanProblem;
+use super::history;
+use super::lower::Lowering;
+use super::path::{absolute, rooted};
+use crate::VertexId;
+use crate::op::{MountOp, Op, RunOp, Selection};
+
+impl Lowering<'_, '_> {
+    pub(super) fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), PlanProblem> {
+        let label = self.step_label(instruction);
+        let (args, script) = self.command(run)?;
+        let mut inputs: Vec<VertexId> = Vec::new();
+        let mounts = run
+            .mounts
+            .iter()
+            .enumerate()
+            .map(|(place, mount)| self.mount(place, mount, &mut inputs))
+            .collect::<Result<Vec<_>, _>>()?;
+        let network = run.network.as_ref().map_or(self.planner.options.network, |network| network.value);
+        let security = run.security.as_ref().map_or(Security::Sandbox, |security| security.value);
+        self.check_entitlements(run, network, security)?;
+        let created_by = history::run(&self.state.args_for_history(), &args);
+        let op = RunOp {
+            args,
+            env: self.state.env.0.clone(),
+            proxy_env: self.proxy_env(),
+            cwd: self.state.workdir().to_owned(),
+            user: self.state.image.config.user.clone(),
+            network,
+            security,
+            mounts,
+            script,
+            platform: self.state.platform.clone(),
+        };
+        self.push(Op::Run(op), inputs, label, created_by);
+        Ok(())
+    }
+
+    /// The arguments, and a `#!` script where the only word of the command is a heredoc.
+    fn command(&self, run: &Run) -> Result<(Vec<String>, Option<(String, Arc<str>)>), PlanProblem> {
+        let Command::Shell(line) = &run.command else { return Ok((self.args(&run.command), None)) };
+        if let [heredoc] = run.heredocs.as_slice()
+            && is_heredoc_word(line)
+        {
+            if heredoc.content.starts_with("#!") {
+                let path = format!("/dev/pipes/{}", heredoc.name);
+                let script = (heredoc.name.clone(), Arc::from(heredoc.content.as_str()));
+                return Ok((self.args(&Command::Shell(path)), Some(script)));
+            }
+            return Ok((self.args(&Command::Shell(heredoc.content.clone())), None));
+        }
+        let mut text = line.clone();
+        for heredoc in &run.heredocs {
+            text.push('\n');
+            text.push_str(&heredoc.content);
+            text.push_str(&heredoc.name);
+        }
+        if !run.heredocs.is_empty() {
+            text.push('\n');
+        }
+        Ok((self.args(&Command::Shell(text)), None))
+    }
+
+    /// Proxy arguments that were given and that the Dockerfile did not take over itself.
+    fn proxy_env(&self) -> Vec<(String, String)> {
+        let given = &self.planner.options.build_args;
+        let declared = |name: &str| self.state.env.value(name).is_some();
+        let names = PROXY_ARGS.iter().filter(|name| !declared(name));
+        names.filter_map(|name| Some(((*name).to_owned(), given.get(*name)?.clone()))).collect()
+    }
+
+    fn check_entitlements(&self, run: &Run, network: Network, security: Security) -> Result<(), PlanProblem> {
+        let allowed = &self.planner.options.allowed;
+        let mut wanted = Vec::new();
+        if network == Network::Host && run.network.is_some() {
+            wanted.push("network.host");
+        }
+        if security == Security::Insecure {
+            wanted.push("security.insecure");
+        }
+        if !run.devices.is_empty() {
+            wanted.push("device");
+        }
+        match wanted.into_iter().find(|name| !allowed.contains(*name)) {
+            None => Ok(()),
+            Some(name) => Err(PlanProblem::input(format!("entitlement {name} is not allowed"), self.span)
+                .hint(format!("grant it with --allow {name} if you trust this Dockerfile"))),
+        }
+    }
+
+    fn mount(
+        &mut self,
+        place: usize,
+        mount: &Spanned<Mount>,
+        inputs: &mut Vec<VertexId>,
+    ) -> Result<MountOp, PlanProblem> {
+        let span = mount.span;
+        let mount = &mount.value;
+        let target = self.mount_target(place, mount)?;
+        let input = self.mount_input(mount, span)?.map(|vertex| {
+            inputs.push(vertex);
+            // Place 0 is the rootfs.
+            inputs.len()
+        });
+        let source = self.optional(&mount.source)?.unwrap_or_default();
+        let id = match (self.optional(&mount.id)?, mount.kind) {
+            (Some(id), _) => id,
+            (None, MountKind::Cache) => target.clone(),
+            (None, MountKind::Secret) if !source.is_empty() => source.clone(),
+            (None, MountKind::Secret) => target.rsplit('/').next().unwrap_or_default().to_owned(),
+            (None, MountKind::Ssh) => "default".into(),
+            (None, _) => String::new(),
+        };
+        let env = self.optional(&mount.env)?.map(|env| if env.is_empty() { id.clone() } else { env });
+        let target = match (mount.kind, &mount.target, &env) {
+            (MountKind::Secret, None, Some(_)) => String::new(),
+            (MountKind::Secret, None, None) => {
+                format!("/run/secrets/{}", id.rsplit('/').next().unwrap_or(&id))
+            }
+            _ => target,
+        };
+        Ok(MountOp {
+            kind: mount.kind,
+            input,
+            selection: Selection { required: true, ..Selection::path(rooted(&source)) },
+            readonly: mount.readonly.unwrap_or(!matches!(mount.kind, MountKind::Cache | MountKind::Tmpfs)),
+            id,
+            sharing: mount.sharing.unwrap_or_default(),
+            size: self.number(&mount.size, span, parse_size_text)?.unwrap_or(0),
+            mode: self.number(&mount.mode, span, |text| u32::from_str_radix(text, 8).ok())?,
+            uid: self.number(&mount.uid, span, |text| text.parse().ok())?.unwrap_or(0),
+            gid: self.number(&mount.gid, span, |text| text.parse().ok())?.unwrap_or(0),
+            required: mount.required,
+            env,
+            target,
+        })
+    }
+
+    fn mount_target(&mut self, place: usize, mount: &Mount) -> Result<String, PlanProblem> {
+        let Some(target) = self.optional(&mount.target)? else {
+            return Ok(match mount.kind {
+                MountKind::Ssh => format!("/run/buildkit/ssh_agent.{place}"),
+                _ => String::new(),
+            });
+        };
+        let target = absolute(self.state.workdir(), &target);
+        if target == "/" {
+            return Err(PlanProblem::input("invalid mount target \"/\"", self.span));
+        }
+        Ok(target)
+    }
+
+    /// The vertex whose files a mount shows.
+    fn mount_input(
+        &mut self,
+        mount: &Mount,
+        span: forge_parser::Span,
+    ) -> Result<Option<VertexId>, PlanProblem> {
+        match (&mount.from, mount.kind) {
+            (Some(from), _) => {
+                let base = self.planner.find_source(self.index, from);
+                let base = base.map_err(|message| PlanProblem::input(message, span))?;
+                self.planner.source_vertex(&base, span).map(Some)
+            }
+            (None, MountKind::Bind) => {
+                let context = super::stages::Base::Context("context".into());
+                self.planner.source_vertex(&context, span).map(Some)
+            }
+            (None, _) => Ok(None),
+        }
+    }
+
+    fn optional(&mut self, text: &Option<String>) -> Result<Option<String>, PlanProblem> {
+        text.as_deref().map(|text| self.word(text)).transpose()
+    }
+
+    fn number<T>(
+        &mut self,
+        text: &Option<String>,
+        span: forge_parser::Span,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, PlanProblem> {
+        let Some(text) = self.optional(text)? else { return Ok(None) };
+        parse(&text)
+            .map(Some)
+            .ok_or_else(|| PlanProblem::input(format!("invalid value {text:?} for mount"), span))
+    }
+}
+
+fn parse_size_text(text: &str) -> Option<u64> {
+    parse_size(text).ok()
+}
+
+/// True for `<<EOF`, `3<<-"EOF"` and their like, alone on the line.
+fn is_heredoc_word(line: &str) -> bool {
+    let line = line.trim();
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.starts_with("<<") && rest[2..].trim_start().split_whitespace().count() == 1
+}

@@ -1,0 +1,421 @@
+//! Stages: what each is built on, which of them the target needs, and the order they are lowered in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use forge_parser::ast::{Dockerfile, Instruction, Kind, Stage};
+use forge_parser::check::Warning;
+use forge_parser::expand::Expander;
+use forge_parser::{Span, Spanned, did_you_mean};
+use forge_store::Platform;
+
+use super::Plan;
+use super::error::PlanProblem;
+use super::lower::Lowering;
+use super::options::PlanOptions;
+use super::scope::Globals;
+use super::stage::{StageState, StepNames};
+use crate::op::{ContextOp, ImageOp, Op, ResolvedImage};
+use crate::world::{World, WorldError};
+use crate::{Graph, Vertex, VertexId};
+
+/// What a stage, or a `--from`, is built on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage, by its number.
+    Stage(usize),
+    /// A directory named by `--build-context`.
+    Context(String),
+    /// An image for a platform.
+    Image(String, Platform),
+}
+
+/// Plans one build.
+pub struct Planner<'a> {
+    pub(super) dockerfile: &'a Dockerfile,
+    pub(super) options: &'a PlanOptions,
+    pub(super) world: &'a dyn World,
+    pub(super) globals: Globals,
+    bases: Vec<(Base, Platform)>,
+    pub(super) graph: Graph,
+    states: Vec<Option<StageState>>,
+    sources: HashMap<Base, VertexId>,
+    /// Images that were looked up and not asked for yet.
+    found: BTreeMap<(String, Platform), Result<ResolvedImage, WorldError>>,
+    images: BTreeMap<(String, Platform), ResolvedImage>,
+    pub(super) warnings: Vec<Warning>,
+    target: usize,
+}
+
+impl<'a> Planner<'a> {
+    /// Evaluates the global arguments and what every stage is built on.
+    pub fn new(
+        dockerfile: &'a Dockerfile,
+        options: &'a PlanOptions,
+        world: &'a dyn World,
+    ) -> Result<Self, Vec<PlanProblem>> {
+        let target = find_target(dockerfile, options.target.as_deref()).map_err(|p| vec![p])?;
+        let target_name = options.target.clone().unwrap_or_else(|| "default".into());
+        let globals =
+            Globals::new(&dockerfile.global_args, dockerfile.directives.escape, options, &target_name)
+                .map_err(|(index, message)| {
+                    vec![PlanProblem::input(message, dockerfile.global_args[index].span)]
+                })?;
+        let mut planner = Self {
+            dockerfile,
+            options,
+            world,
+            globals,
+            bases: Vec::new(),
+            graph: Graph::default(),
+            states: vec![None; dockerfile.stages.len()],
+            sources: HashMap::new(),
+            found: BTreeMap::new(),
+            images: BTreeMap::new(),
+            warnings: Vec::new(),
+            target,
+        };
+        let mut problems = Vec::new();
+        for index in 0..dockerfile.stages.len() {
+            match planner.base_of(index) {
+                Ok(base) => planner.bases.push(base),
+                Err(problem) => {
+                    problems.push(problem);
+                    planner.bases.push((Base::Scratch, options.platform.clone()));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(planner) } else { Err(problems) }
+    }
+
+    /// Lowers what the target needs.
+    pub fn plan(mut self) -> Result<Plan, Vec<PlanProblem>> {
+        let needed = self.needed();
+        self.resolve_images(&needed);
+        let mut problems = Vec::new();
+        for index in (0..self.dockerfile.stages.len()).filter(|index| needed[*index]) {
+            match self.lower_stage(index) {
+                Ok(state) => self.states[index] = Some(state),
+                Err(mut more) => problems.append(&mut more),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut stage = self.states[self.target].take().expect("the target was lowered");
+        for (name, value) in &self.options.labels {
+            stage.image.config.labels.insert(name.clone(), value.clone());
+        }
+        let target_name = self.stage_name(self.target);
+        Ok(Plan { graph: self.graph, target: stage.files, stage, target_name, warnings: self.warnings })
+    }
+
+    /// The stage's name, or its number.
+    pub fn stage_name(&self, index: usize) -> String {
+        let name = self.dockerfile.stages[index].from.name.as_ref();
+        name.map_or_else(|| index.to_string(), |name| name.value.clone())
+    }
+
+    fn base_of(&mut self, index: usize) -> Result<(Base, Platform), PlanProblem> {
+        let stage = &self.dockerfile.stages[index];
+        let from = &stage.from;
+        let platform = match &from.platform {
+            None => self.options.platform.clone(),
+            Some(word) => self.stage_platform(word)?,
+        };
+        let image = self.expand_global(&from.image)?;
+        if image.is_empty() {
+            let message = format!("base name ({}) should not be blank", from.image.value);
+            let hint = "give the ARG a default before the first FROM, or pass --build-arg";
+            return Err(PlanProblem::input(message, from.image.span).hint(hint));
+        }
+        if let Some(name) = &from.name
+            && self.world.has_context(name)
+        {
+            return Ok((Base::Context(name.value.clone()), platform));
+        }
+        let earlier = self.dockerfile.stages[..index].iter().rposition(|stage| is_named(stage, &image));
+        let base = match earlier {
+            Some(earlier) => Base::Stage(earlier),
+            None if self.world.has_context(&image) => Base::Context(image),
+            None if image == "scratch" => Base::Scratch,
+            None => Base::Image(image, platform.clone()),
+        };
+        Ok((base, platform))
+    }
+
+    fn stage_platform(&self, word: &Spanned<String>) -> Result<Platform, PlanProblem> {
+        let text = self.expand_global(word)?;
+        if text.is_empty() {
+            let message = format!("empty platform value from expression {}", word.value);
+            return Err(PlanProblem::input(message, word.span));
+        }
+        text.parse()
+            .map_err(|e| PlanProblem::input(format!("failed to parse platform {text}: {e}"), word.span))
+    }
+
+    fn expand_global(&self, word: &Spanned<String>) -> Result<String, PlanProblem> {
+        let expander = Expander { escape: self.dockerfile.directives.escape };
+        let expanded = expander.word(&word.value, &self.globals);
+        Ok(expanded.map_err(|e| PlanProblem::input(e.to_string(), word.span))?.text)
+    }
+
+    /// Which stages the target needs, itself included.
+    fn needed(&self) -> Vec<bool> {
+        let mut needed = vec![false; self.dockerfile.stages.len()];
+        let mut pending = vec![self.target];
+        while let Some(index) = pending.pop() {
+            if std::mem::replace(&mut needed[index], true) {
+                continue;
+            }
+            if let Base::Stage(base) = self.bases[index].0 {
+                pending.push(base);
+            }
+            for from in froms(&self.dockerfile.stages[index].instructions) {
+                if let Ok(Base::Stage(source)) = self.find_source(index, from) {
+                    pending.push(source);
+                }
+            }
+        }
+        needed
+    }
+
+    /// What a `--from` of stage `index` means. The error is for the user.
+    pub fn find_source(&self, index: usize, from: &str) -> Result<Base, String> {
+        let stages = &self.dockerfile.stages;
+        let lower = from.to_lowercase();
+        if let Some(found) = stages[..index].iter().rposition(|stage| is_named(stage, &lower)) {
+            return Ok(Base::Stage(found));
+        }
+        if let Ok(number) = from.parse::<usize>() {
+            return if number < index {
+                Ok(Base::Stage(number))
+            } else {
+                Err(format!("invalid stage index {number}"))
+            };
+        }
+        if self.world.has_context(from) {
+            return Ok(Base::Context(from.to_owned()));
+        }
+        if stages[index..].iter().any(|stage| is_named(stage, &lower)) {
+            let current = self.stage_name(index);
+            return Err(format!(
+                "cannot copy from stage {from:?}, it needs to be defined before current stage {current:?}"
+            ));
+        }
+        Ok(if lower == "scratch" {
+            Base::Scratch
+        } else {
+            Base::Image(from.to_owned(), self.options.platform.clone())
+        })
+    }
+
+    /// Looks up every image that the needed stages name, at once.
+    fn resolve_images(&mut self, needed: &[bool]) {
+        let mut wanted: Vec<(String, Platform)> = Vec::new();
+        for index in (0..needed.len()).filter(|index| needed[*index]) {
+            let sources = froms(&self.dockerfile.stages[index].instructions);
+            let bases = sources.filter_map(|from| self.find_source(index, from).ok());
+            for base in bases.chain([self.bases[index].0.clone()]) {
+                if let Base::Image(reference, platform) = base {
+                    wanted.push((reference, platform));
+                }
+            }
+        }
+        wanted.sort();
+        wanted.dedup();
+        let world = self.world;
+        let results = Mutex::new(BTreeMap::new());
+        std::thread::scope(|scope| {
+            let resolve = |(reference, platform): (String, Platform)| {
+                let result = world.resolve_image(&reference, &platform);
+                results.lock().expect("no holder panics").insert((reference, platform), result);
+            };
+            // The first one on this thread: most builds have but one.
+            let mut wanted = wanted.into_iter();
+            let first = wanted.next();
+            for more in wanted {
+                scope.spawn(move || resolve(more));
+            }
+            if let Some(first) = first {
+                resolve(first);
+            }
+        });
+        self.found = results.into_inner().expect("no holder panics");
+    }
+
+    /// An image, resolved before or now.
+    fn image(
+        &mut self,
+        reference: &str,
+        platform: &Platform,
+        span: Span,
+    ) -> Result<ResolvedImage, PlanProblem> {
+        let key = (reference.to_owned(), platform.clone());
+        let found = match self.found.remove(&key) {
+            Some(found) => found,
+            None => match self.images.get(&key) {
+                Some(image) => return Ok(image.clone()),
+                None => self.world.resolve_image(reference, platform),
+            },
+        };
+        let image = found.map_err(|error: WorldError| PlanProblem::world(error, Some(span)))?;
+        self.images.insert(key, image.clone());
+        Ok(image)
+    }
+
+    /// The vertex that holds a base's files.
+    pub fn source_vertex(&mut self, base: &Base, span: Span) -> Result<VertexId, PlanProblem> {
+        if let Base::Stage(index) = base {
+            // Absent only after that stage's own problems were reported.
+            let state = self.states[*index].as_ref();
+            return state.map(|state| state.files).ok_or_else(|| {
+                PlanProblem::input(format!("stage {} has problems of its own", self.stage_name(*index)), span)
+            });
+        }
+        if let Some(vertex) = self.sources.get(base) {
+            return Ok(*vertex);
+        }
+        let (op, label) = match base {
+            Base::Scratch => (Op::Scratch, "FROM scratch".to_owned()),
+            Base::Context(name) => (Op::Context(ContextOp { name: name.clone() }), format!("context {name}")),
+            Base::Image(reference, platform) => {
+                let image = self.image(reference, platform, span)?;
+                let label = format!("FROM {}@{}", image.reference, image.digest);
+                let ResolvedImage { reference, digest, snapshot, config: _ } = image;
+                (Op::Image(ImageOp { reference, digest, snapshot }), label)
+            }
+            Base::Stage(_) => unreachable!("answered above"),
+        };
+        let vertex = self.add_source(op, label, span);
+        self.sources.insert(base.clone(), vertex);
+        Ok(vertex)
+    }
+
+    fn add_source(&mut self, op: Op, label: String, span: Span) -> VertexId {
+        self.graph.add(Vertex {
+            op,
+            inputs: Vec::new(),
+            span: Some(span),
+            label,
+            stage: String::new(),
+            no_cache: false,
+        })
+    }
+
+    fn lower_stage(&mut self, index: usize) -> Result<StageState, Vec<PlanProblem>> {
+        let stage = &self.dockerfile.stages[index];
+        let (base, platform) = self.bases[index].clone();
+        let span = stage.span;
+        let total = stage.instructions.iter().filter(|i| is_step(&i.kind)).count();
+        let counts_from = matches!(base, Base::Image(..) | Base::Context(_));
+        let named = stage.from.name.as_ref().map(|name| name.value.clone());
+        let name = match named {
+            Some(name) => name,
+            None if self.dockerfile.stages.len() > 1 => format!("stage-{index}"),
+            None => String::new(),
+        };
+        let shown = self.options.explicit_platform.then_some(&platform).filter(|_| false);
+        let state = match &base {
+            Base::Stage(earlier) => match &self.states[*earlier] {
+                Some(state) => state.inherit(),
+                // Its problems were reported where it stands.
+                None => return Err(Vec::new()),
+            },
+            Base::Scratch => {
+                let files = self.source_vertex(&base, span).map_err(|p| vec![p])?;
+                StageState::scratch(files, &platform)
+            }
+            Base::Context(_) => {
+                let problem = PlanProblem::input("a build context cannot be a stage's base", span);
+                return Err(vec![problem.hint("use it with COPY --from or RUN --mount=from")]);
+            }
+            Base::Image(reference, platform) => {
+                let image = self.image(reference, platform, stage.from.image.span).map_err(|p| vec![p])?;
+                let files = self.source_vertex(&base, stage.from.image.span).map_err(|p| vec![p])?;
+                // An image without layers is as good as nothing, and Docker treats it so.
+                StageState::over(files, image.config, platform)
+            }
+        };
+        let triggers = self.triggers(&state, span)?;
+        let steps = total + triggers.iter().filter(|t| is_step(&t.kind)).count();
+        let mut names = StepNames::new(shown, &name, steps + usize::from(counts_from));
+        if counts_from {
+            let label = self.graph.vertex(state.files).label.clone();
+            if !label.starts_with('[') {
+                let label = names.next(&label);
+                self.graph.set_label(state.files, label);
+            } else {
+                names.next("");
+            }
+        }
+        Lowering::new(self, index, &name, state, names).lower(&triggers, &stage.instructions)
+    }
+
+    /// The base's ONBUILD triggers, parsed.
+    fn triggers(&self, state: &StageState, span: Span) -> Result<Vec<Instruction>, Vec<PlanProblem>> {
+        let mut triggers = Vec::new();
+        for text in &state.image.config.on_build {
+            match forge_parser::parse_trigger(text, '\\') {
+                Ok(instruction) => triggers.push(instruction),
+                Err(problems) => {
+                    let say = |p: forge_parser::Problem| {
+                        PlanProblem::input(
+                            format!("ONBUILD trigger `{text}` of the base image: {}", p.message),
+                            span,
+                        )
+                    };
+                    return Err(problems.into_iter().map(say).collect());
+                }
+            }
+        }
+        Ok(triggers)
+    }
+}
+
+/// True for instructions that make a layer, and so a step.
+fn is_step(kind: &Kind) -> bool {
+    matches!(kind, Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Workdir(_))
+}
+
+fn is_named(stage: &Stage, name: &str) -> bool {
+    stage.from.name.as_ref().is_some_and(|own| own.value == name)
+}
+
+/// Every `--from` of COPY and of RUN's mounts.
+fn froms(instructions: &[Instruction]) -> impl Iterator<Item = &str> {
+    instructions.iter().flat_map(|instruction| -> Vec<&str> {
+        match &instruction.kind {
+            Kind::Copy(copy) => copy.from.iter().map(|from| from.value.as_str()).collect(),
+            Kind::Run(run) => run.mounts.iter().filter_map(|mount| mount.value.from.as_deref()).collect(),
+            _ => Vec::new(),
+        }
+    })
+}
+
+fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Result<usize, PlanProblem> {
+    let Some(name) = target else { return Ok(dockerfile.stages.len() - 1) };
+    let lower = name.to_lowercase();
+    if let Some(found) = dockerfile.stages.iter().rposition(|stage| is_named(stage, &lower)) {
+        return Ok(found);
+    }
+    if let Some(number) = name.parse().ok().filter(|number| *number < dockerfile.stages.len()) {
+        return Ok(number);
+    }
+    let names: Vec<&str> =
+        dockerfile.stages.iter().filter_map(|s| s.from.name.as_ref()).map(|n| n.value.as_str()).collect();
+    let near = did_you_mean(&lower, names.iter().copied()).map(|near| format!(" (did you mean {near}?)"));
+    let message = format!("target stage {name:?} could not be found{}", near.unwrap_or_default());
+    let hint = match names.is_empty() {
+        true => "no stage of this Dockerfile has a name: write FROM … AS name".to_owned(),
+        false => format!("stages: {}", names.join(", ")),
+    };
+    Err(PlanProblem {
+        kind: crate::TroubleKind::Input,
+        message,
+        span: dockerfile.stages.last().map(|stage| stage.span),
+        hint: Some(hint),
+    })
+}

@@ -1,0 +1,119 @@
+//! The world, as the solver sees it: traits that other rooms implement and tests fake.
+
+use std::any::Any;
+
+use forge_store::{ContentId, Platform, Snapshot};
+
+use crate::event::{Events, StepId};
+use crate::key::CacheKey;
+use crate::op::{Op, ResolvedImage, Selection};
+use crate::record::Record;
+
+/// Why something outside could not be had. The command line sorts it by `kind`.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct WorldError {
+    /// What sort of trouble.
+    pub kind: TroubleKind,
+    /// What happened: verb, object, cause.
+    pub message: String,
+    /// What the user can do.
+    pub hint: Option<String>,
+    /// The last output of a failed command.
+    pub output: Vec<u8>,
+}
+
+impl WorldError {
+    /// Trouble without a hint.
+    pub fn new(kind: TroubleKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, output: Vec::new() }
+    }
+
+    /// The same with a next step.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Sorts of trouble, each with an exit code of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TroubleKind {
+    /// The Dockerfile, the context or an option is wrong.
+    Input,
+    /// An image or a file that was named is not there.
+    NotFound,
+    /// A registry refused or could not be reached.
+    Registry,
+    /// Bytes are not what they claim to be.
+    Corrupt,
+    /// A command exited with this code.
+    Command(i32),
+    /// This machine lacks a permission or a feature.
+    Sandbox,
+    /// The disk is full.
+    DiskFull,
+    /// The operating system refused something else.
+    System,
+    /// The user stopped it.
+    Cancelled,
+}
+
+/// What planning asks of the world.
+pub trait World: Sync {
+    /// Finds a base image: local first, then its registry. Fetches the manifest and the configuration only.
+    fn resolve_image(&self, reference: &str, platform: &Platform) -> Result<ResolvedImage, WorldError>;
+
+    /// True if `name` was given by `--build-context`.
+    fn has_context(&self, name: &str) -> bool;
+
+    /// What a selection of a local directory holds, by content. Fails if a required file is missing.
+    fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError>;
+}
+
+/// What solving asks of the world: carrying out one vertex.
+pub trait Executor: Sync {
+    /// Carries out one op. `inputs` stand in the vertex's order; a context's place holds `None`.
+    fn execute(&self, job: &Job<'_>) -> Result<Snapshot, WorldError>;
+
+    /// What a selection of an input's files holds, by content.
+    fn select(&self, input: &Snapshot, selection: &Selection) -> Result<ContentId, WorldError>;
+
+    /// True if the snapshot can still be had: its layers are here, or can be fetched again.
+    fn is_available(&self, snapshot: &Snapshot) -> Result<bool, WorldError>;
+
+    /// Asks for everything that runs to be ended.
+    fn cancel(&self);
+}
+
+/// One vertex to carry out.
+pub struct Job<'a> {
+    /// What to do.
+    pub op: &'a Op,
+    /// What to do it to.
+    pub inputs: &'a [Option<Snapshot>],
+    /// The names of those inputs that are contexts.
+    pub contexts: &'a [Option<String>],
+    /// Its line of progress.
+    pub step: StepId,
+    /// Its name, for messages.
+    pub label: &'a str,
+    /// Where to report.
+    pub events: &'a dyn Events,
+}
+
+/// Cache records by key.
+pub trait Records: Sync {
+    /// The record under `key`.
+    fn get(&self, key: &CacheKey) -> Result<Option<Record>, WorldError>;
+
+    /// Writes the record under `key`.
+    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), WorldError>;
+
+    /// Waits until nobody else, in this process or another, works on `key`. Held until the value is dropped.
+    fn lock(&self, key: &CacheKey) -> Result<Box<dyn Any + Send>, WorldError>;
+
+    /// The time now, in nanoseconds since 1970: when a record is made.
+    fn now_ns(&self) -> i128;
+}
