@@ -14,6 +14,7 @@ pub mod rootdir;
 pub mod session;
 pub mod snapshot;
 pub mod tags;
+pub mod tree;
 
 pub use blobs::{Blobs, Ingest, NewBlob};
 pub use descriptor::{Descriptor, Platform};

@@ -20,8 +20,19 @@ pub struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    pub(super) fn unchecked(dir: &'a Dir, name: &'a OsStr) -> Self {
+    /// For names that came from [`Dir::at`], from the kernel, or are `.`.
+    pub(crate) fn unchecked(dir: &'a Dir, name: &'a OsStr) -> Self {
         Self { dir, name }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &'a Dir {
+        self.dir
+    }
+
+    /// The name in it; `.` for the directory itself.
+    pub fn name(&self) -> &'a OsStr {
+        self.name
     }
 
     /// Metadata.

@@ -53,6 +53,17 @@ impl RootDirError {
         }
     }
 
+    /// The same error about `path`: for callers that know of a whole path where an operation knew one name.
+    pub fn with_path(self, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref().to_owned();
+        match self {
+            Self::Os { verb, errno, .. } => Self::Os { verb, path, errno },
+            Self::NotRegular { .. } => Self::NotRegular { path },
+            Self::Moved { .. } => Self::Moved { path },
+            Self::Name { .. } | Self::NoName { .. } => self,
+        }
+    }
+
     /// Nothing is there (ENOENT).
     pub fn not_found(&self) -> bool {
         self.errno() == Some(Errno::NOENT)

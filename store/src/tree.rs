@@ -1,0 +1,82 @@
+//! Layer trees: layers unpacked, ready to be mounted.
+//!
+//! A tree is a plain directory in the format of an overlayfs upper directory (Linux,
+//! Documentation/filesystems/overlayfs.rst), so that it can be a lower directory of any mount as it is:
+//!
+//! ```text
+//! <layers>/<layer id>/
+//! ├── etc/                 a directory: merged with those of the layers below
+//! │   ├── hosts            a file: hides what is below
+//! │   └── motd             character device 0:0, a whiteout: nothing of this name shows through
+//! └── opt/                 xattr trusted.overlay.opaque=y: nothing of the directories below shows through
+//! ```
+//!
+//! In a user namespace the mark is `user.overlay.opaque` (mount option `userxattr`), and a device node is a
+//! record (see [`node`]). Redirected directories and metadata-only copies are not part of the format: a tree
+//! that has them says something only its old mount understood, and is refused.
+
+pub mod entry;
+pub mod error;
+pub mod node;
+pub mod walk;
+
+pub use entry::{Entry, Node, ReadOptions, XattrFilter};
+pub use error::TreeError;
+pub use walk::Walk;
+
+use crate::rootdir::{At, Device, FileKind, RootDirError, Stat};
+
+/// Which extended attributes an overlay mount of a tree uses: `trusted.*` needs CAP_SYS_ADMIN in the first user
+/// namespace, `user.*` works in every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayXattrs {
+    /// `trusted.overlay.*`, for root.
+    Trusted,
+    /// `user.overlay.*`, in a user namespace.
+    User,
+}
+
+/// How the files of a directory are to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A layer tree, with whiteouts and opaque directories.
+    Overlay(OverlayXattrs),
+    /// A directory that means what it is: a build context.
+    Plain,
+}
+
+impl OverlayXattrs {
+    /// The attribute that makes a directory opaque, when its value is `y`.
+    pub fn opaque(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted.overlay.opaque",
+            Self::User => "user.overlay.opaque",
+        }
+    }
+
+    /// What the names of overlayfs's own attributes begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted.overlay.",
+            Self::User => "user.overlay.",
+        }
+    }
+
+    /// Marks a directory as opaque.
+    pub fn set_opaque(self, directory: At<'_>) -> Result<(), RootDirError> {
+        directory.set_xattr(self.opaque(), b"y")
+    }
+}
+
+/// Hides what has this name in the layers below. Needs no privilege (mknod(2), since Linux 5.8).
+pub fn create_whiteout(at: At<'_>) -> Result<(), RootDirError> {
+    at.mknod(FileKind::Char, 0, Device::default())
+}
+
+/// Whether an inode of a layer tree is a whiteout: a character device with number 0:0.
+pub fn is_whiteout(stat: &Stat) -> bool {
+    stat.kind == FileKind::Char && stat.rdev == Device::default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

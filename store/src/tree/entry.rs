@@ -1,0 +1,205 @@
+//! One file of a tree, and what its inode and extended attributes make of it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{Format, OverlayXattrs, TreeError, is_whiteout, node};
+use crate::rootdir::{At, Device, Dir, FileKind, RootDirError, Stat};
+
+/// The attribute that holds a program's capabilities (capabilities(7)).
+pub const CAPABILITY_XATTR: &str = "security.capability";
+
+/// What an inode is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// What the tree's files mean.
+    pub format: Format,
+    /// Which extended attributes entries carry.
+    pub xattrs: XattrFilter,
+}
+
+/// Which extended attributes of files and directories are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XattrFilter {
+    /// None.
+    None,
+    /// `security.capability`: what layers carry.
+    Capability,
+    /// `security.capability` and `user.*`, but for those of overlayfs and of forge.
+    Portable,
+}
+
+/// What an entry is, with what only that type has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory {
+        /// Hides the directories of this name in the layers below.
+        opaque: bool,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points, as it was written.
+        target: OsString,
+    },
+    /// A character device.
+    Char(Device),
+    /// A block device.
+    Block(Device),
+    /// A named pipe.
+    Fifo,
+    /// Hides what has this name in the layers below.
+    Whiteout,
+}
+
+/// One file of a tree.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where, relative to the root: no leading `/`, and empty for the root only.
+    pub path: PathBuf,
+    /// What it is.
+    pub node: Node,
+    /// Its inode's metadata. Of a recorded device (see [`node`]) it is that of the record.
+    pub stat: Stat,
+    /// The extended attributes asked for, sorted by name.
+    pub xattrs: Vec<(OsString, Vec<u8>)>,
+    dir: Dir,
+    name: OsString,
+}
+
+impl Node {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory { .. })
+    }
+}
+
+impl Entry {
+    /// Reads all there is to know of `at` but its content, to be called `path`. `None` for a socket, which means
+    /// nothing outside the process that listens on it.
+    pub fn read(at: At<'_>, path: PathBuf, options: ReadOptions) -> Result<Option<Self>, TreeError> {
+        let located = |error: RootDirError| error.with_path(&path);
+        let stat = at.stat().map_err(located)?;
+        let attributes = match stat.kind {
+            FileKind::Socket => return Ok(None),
+            FileKind::Regular | FileKind::Directory if options.needs_xattrs() => {
+                at.xattrs().map_err(located)?
+            }
+            _ => Vec::new(),
+        };
+        let node = match options.format {
+            Format::Overlay(xattrs) => {
+                refuse_features(&path, &attributes, xattrs)?;
+                overlay_node(at, &path, &stat, &attributes, xattrs)?
+            }
+            Format::Plain => plain_node(at, &stat).map_err(located)?,
+        };
+        let xattrs = options.xattrs.read(at, attributes).map_err(located)?;
+        Ok(Some(Self { path, node, stat, xattrs, dir: at.dir().clone(), name: at.name().to_owned() }))
+    }
+
+    /// The entry's name in its directory; `.` for a root.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// The entry in its open directory.
+    pub fn at(&self) -> At<'_> {
+        At::unchecked(&self.dir, &self.name)
+    }
+
+    /// Opens the regular file for reading. When it is no longer the file that the entry tells of: `Changed`.
+    pub fn open_file(&self) -> Result<File, TreeError> {
+        let (file, stat) = self.at().open_file().map_err(|error| error.with_path(&self.path))?;
+        match stat.same_inode(&self.stat) && stat.size == self.stat.size {
+            true => Ok(file),
+            false => Err(TreeError::Changed { path: self.path.clone() }),
+        }
+    }
+
+    /// Whether its inode may have other names.
+    pub fn is_hard_linked(&self) -> bool {
+        self.stat.nlink > 1 && !matches!(self.node, Node::Directory { .. } | Node::Whiteout)
+    }
+}
+
+impl ReadOptions {
+    fn needs_xattrs(self) -> bool {
+        self.format != Format::Plain || self.xattrs != XattrFilter::None
+    }
+}
+
+impl XattrFilter {
+    fn wants(self, attribute: &OsStr) -> bool {
+        let name = attribute.as_bytes();
+        match self {
+            Self::None => false,
+            _ if name == CAPABILITY_XATTR.as_bytes() => true,
+            Self::Capability => false,
+            Self::Portable => {
+                let ours = [OverlayXattrs::User.prefix(), node::XATTR_PREFIX];
+                name.starts_with(b"user.") && !ours.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+            }
+        }
+    }
+
+    fn read(self, at: At<'_>, names: Vec<OsString>) -> Result<Vec<(OsString, Vec<u8>)>, RootDirError> {
+        let mut values = Vec::new();
+        for name in names.into_iter().filter(|name| self.wants(name)) {
+            if let Some(value) = at.xattr(&name)? {
+                values.push((name, value));
+            }
+        }
+        Ok(values)
+    }
+}
+
+fn overlay_node(
+    at: At<'_>,
+    path: &Path,
+    stat: &Stat,
+    attributes: &[OsString],
+    xattrs: OverlayXattrs,
+) -> Result<Node, TreeError> {
+    let has = |name: &str| attributes.iter().any(|attribute| attribute == name);
+    match stat.kind {
+        FileKind::Char if is_whiteout(stat) => Ok(Node::Whiteout),
+        FileKind::Directory if has(xattrs.opaque()) => {
+            let value = at.xattr(xattrs.opaque()).map_err(|error| error.with_path(path))?;
+            Ok(Node::Directory { opaque: value.as_deref() == Some(b"y") })
+        }
+        FileKind::Regular if has(node::NODE_XATTR) => match node::read(at, path, stat, xattrs)? {
+            Some((FileKind::Block, device)) => Ok(Node::Block(device)),
+            Some((_, device)) => Ok(Node::Char(device)),
+            None => Ok(Node::Regular),
+        },
+        _ => plain_node(at, stat).map_err(|error| error.with_path(path).into()),
+    }
+}
+
+fn plain_node(at: At<'_>, stat: &Stat) -> Result<Node, RootDirError> {
+    Ok(match stat.kind {
+        FileKind::Directory => Node::Directory { opaque: false },
+        FileKind::Symlink => Node::Symlink { target: at.read_link()? },
+        FileKind::Char => Node::Char(stat.rdev),
+        FileKind::Block => Node::Block(stat.rdev),
+        FileKind::Fifo => Node::Fifo,
+        FileKind::Regular | FileKind::Socket => Node::Regular,
+    })
+}
+
+/// Overlay mounts of ours have `redirect_dir=off,metacopy=off`. A tree made by others would be read wrongly.
+fn refuse_features(path: &Path, attributes: &[OsString], xattrs: OverlayXattrs) -> Result<(), TreeError> {
+    for attribute in attributes {
+        let feature = attribute.as_bytes().strip_prefix(xattrs.prefix().as_bytes());
+        if matches!(feature, Some(b"redirect" | b"metacopy")) {
+            let attribute = attribute.to_string_lossy().into_owned();
+            return Err(TreeError::Feature { attribute, path: path.into() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! What can be wrong with a tree.
+
+use std::path::PathBuf;
+
+use crate::rootdir::RootDirError;
+
+/// Why a tree could not be read. Paths are inside the tree.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// The file system refused.
+    #[error(transparent)]
+    Access(#[from] RootDirError),
+    /// A file's content could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The tree was made by an overlay mount with options that forge never sets.
+    #[error("layer tree uses overlay feature `{attribute}` at {}, which forge does not", path.display())]
+    Feature {
+        /// The extended attribute that says so.
+        attribute: String,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The record of a device node says nothing that makes sense.
+    #[error("device record of {} is not `c|b MAJOR MINOR`", path.display())]
+    Node {
+        /// The recorded device.
+        path: PathBuf,
+    },
+    /// A file was written to while it was being read.
+    #[error("file {} changed while it was being read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+}
