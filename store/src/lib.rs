@@ -9,6 +9,7 @@ pub mod error;
 pub mod image;
 pub mod index;
 pub mod locks;
+pub mod layer;
 pub mod media_type;
 pub mod rootdir;
 pub mod session;

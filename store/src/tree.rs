@@ -18,9 +18,10 @@
 pub mod entry;
 pub mod error;
 pub mod node;
+mod read;
 pub mod walk;
 
-pub use entry::{Entry, Node, ReadOptions, XattrFilter};
+pub use entry::{CAPABILITY_XATTR, Entry, Node, ReadOptions, XattrFilter};
 pub use error::TreeError;
 pub use walk::Walk;
 

@@ -83,7 +83,8 @@ impl<'a> At<'a> {
     }
 
     /// Makes a regular file and opens it for reading and writing. Anything of this name already there is an
-    /// error (EEXIST). The umask is not applied.
+    /// error (EEXIST). The umask is not applied. Writing clears setuid, setgid and `security.capability` where the
+    /// process lacks CAP_FSETID: set those after the content.
     pub fn create_file(&self, mode: u32) -> Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let fd = self.open(flags, 0o600).map_err(os("create", self.name))?;
