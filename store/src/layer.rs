@@ -7,7 +7,15 @@
 //!                                      └── blob
 //! ```
 
+mod blocks;
+mod codec;
+pub mod compression;
+mod gzip;
 mod header;
+pub mod pack;
 pub mod write;
+mod zstd;
 
+pub use compression::{Compression, GzipLevel, Threads, ZstdLevel};
+pub use pack::{PackOptions, Packed, Packer, pack_tree};
 pub use write::{LayerWriter, WriteError, WriteOptions, write_tree};
