@@ -13,9 +13,11 @@ pub mod compression;
 mod gzip;
 mod header;
 pub mod pack;
+pub mod read;
 pub mod write;
 mod zstd;
 
 pub use compression::{Compression, GzipLevel, Threads, ZstdLevel};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};
+pub use read::{Entry, EntryKind, ReadError, TarReader};
 pub use write::{LayerWriter, WriteError, WriteOptions, write_tree};

@@ -1,0 +1,25 @@
+//! What this room refuses to exceed, in one place. Each limit stops a hostile archive from costing much more than
+//! its own bytes; none is in the way of an image that somebody uses.
+
+/// Bytes of one extended header: a PAX `x` or `g` header, a GNU long name or link, a PAX 1.0 sparse map.
+pub const EXTENDED_HEADER_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of a path or of a link's target, as the kernel limits them (`PATH_MAX` less its NUL).
+pub const PATH_BYTES_MAX: usize = 4095;
+/// Bytes of one component of a path (`NAME_MAX`).
+pub const NAME_BYTES_MAX: usize = 255;
+/// Bytes of one extended attribute's value (xattr(7)).
+pub const XATTR_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of all extended attributes of one file, names and values.
+pub const XATTRS_BYTES_MAX: usize = 1024 * 1024;
+/// Data segments of one sparse file.
+pub const SPARSE_SEGMENTS_MAX: usize = 256 * 1024;
+/// Files and directories that one archive may make, implied parents counted.
+pub const ARCHIVE_ENTRIES_MAX: u64 = 10_000_000;
+/// Bytes that one archive may unpack to: the uncompressed stream, and the sum of its files' sizes, holes counted.
+pub const UNPACKED_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// Bytes of directories' paths that are remembered until the end of an archive, for their times and modes.
+pub const DIRECTORY_PATHS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The largest window, as a power of two, that a zstd frame may ask for: 128 MiB, the zstd tool's own default.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Bytes of memory that an xz stream may ask for; `xz -9` needs 65 MiB.
+pub const XZ_MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;
