@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use forge_runner::userns::{self, Mapping, Subids};
 use forge_runner::{Cgroup, Exit, Job, Stdio, Zygote, serve_if_zygote, spec::SandboxSpec};
 
 fn main() -> ExitCode {
@@ -25,7 +26,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let skeleton = std::env::args_os().nth(1).ok_or("usage: sandbox SKELETON-DIR <spec.json")?;
+    let mut args = std::env::args().skip(1);
+    let skeleton = args.next().ok_or("usage: sandbox SKELETON-DIR [subids|single] <spec.json")?;
+    match args.next().as_deref() {
+        Some("subids") => userns::enter(&Mapping::Subids(Subids::of_this_user("/usr/bin:/bin")?))?,
+        Some("single") => userns::enter(&Mapping::Single)?,
+        _ => {}
+    }
     let mut json = String::new();
     std::io::stdin().read_to_string(&mut json)?;
     let spec: SandboxSpec = serde_json::from_str(&json)?;

@@ -8,6 +8,8 @@ mod sys;
 mod cgroup;
 mod sandbox;
 mod seccomp;
+pub mod user;
+pub mod userns;
 mod zygote;
 
 pub use cgroup::{Cgroup, CgroupError};

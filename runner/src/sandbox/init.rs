@@ -18,9 +18,10 @@ use super::capabilities::Capabilities;
 use super::process::{self, Streams};
 use super::report::{At, Exit, Failure, Phase, Report};
 use super::spec::{Network, SandboxSpec};
-use super::{privileges, tree};
+use super::{identity, privileges, tree};
 use crate::seccomp::Program;
 use crate::sys::{self, Cloned};
+use crate::user::Ids;
 use crate::zygote::wire::{Envelope, Parcel};
 
 /// CAP_SYS_ADMIN, kept only where mount points have to be unmounted at the end.
@@ -52,12 +53,14 @@ fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Resul
     let children = sys::signal_fd(&signals).at(Phase::Internal, "signalfd")?;
 
     let Opened { envelope, streams, netns, cgroups, handles } = Opened::from(descriptors)?;
-    let spec = envelope.spec;
+    let mut spec = envelope.spec;
     join_cgroups(&cgroups)?;
     enter_network(netns, spec.network)?;
     rustix::system::sethostname(spec.hostname.as_bytes()).at(Phase::Namespaces, "host name")?;
     let remains = tree::build(&spec, &envelope.skeleton, handles)?;
-    let process = start(&spec, streams, filter, control)?;
+    let ids = identity::of(&spec.user)?;
+    identity::add_home(&mut spec.env, &ids);
+    let process = start(&spec, &ids, streams, filter, control)?;
     let keep = if remains.need_unmounting() { INIT_WITH_MOUNTS } else { Capabilities::INIT.bits() };
     privileges::keep_only(Capabilities::from_bits(keep))?;
     let exit = supervise(control, &children, process);
@@ -121,11 +124,17 @@ fn enter_network(netns: Option<OwnedFd>, network: Network) -> Result<(), Failure
 }
 
 /// Forks the step's process.
-fn start(spec: &SandboxSpec, streams: Streams, filter: &Program, control: &OwnedFd) -> Result<Pid, Failure> {
+fn start(
+    spec: &SandboxSpec,
+    ids: &Ids,
+    streams: Streams,
+    filter: &Program,
+    control: &OwnedFd,
+) -> Result<Pid, Failure> {
     match sys::clone_process(0, None).at(Phase::Namespaces, "process of the step")? {
         Cloned::Parent { pid, .. } => Ok(pid),
         Cloned::Child => {
-            let failure = process::run(spec, &streams, filter);
+            let failure = process::run(spec, ids, &streams, filter);
             tell(control, &Report::Failed(failure));
             crate::zygote::leave(127)
         }

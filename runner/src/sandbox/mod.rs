@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod spec;
 
 mod filesystems;
+mod identity;
 pub(crate) mod init;
 mod masks;
 mod mountpoints;

@@ -12,7 +12,8 @@ use rustix::thread::{
 
 use super::capabilities::Capabilities;
 use super::report::{At, Failure, Phase};
-use super::spec::{Rlimit, Security, User};
+use super::spec::{Rlimit, Security};
+use crate::user::Ids;
 
 /// More capabilities than any kernel has.
 const CAPABILITY_NUMBERS: u32 = 63;
@@ -41,7 +42,7 @@ pub(super) fn limit_bounding_set(keep: Capabilities) -> Result<(), Failure> {
 }
 
 /// Becomes `user` with exactly its groups. Needs CAP_SETUID and CAP_SETGID.
-pub(super) fn become_user(user: &User, security: &Security) -> Result<(), Failure> {
+pub(super) fn become_user(user: &Ids, security: &Security) -> Result<(), Failure> {
     set_groups(user)?;
     let gid = Gid::from_raw(user.gid);
     set_thread_res_gid(gid, gid, gid).at(Phase::Privileges, format!("group id {}", user.gid))?;
@@ -54,7 +55,7 @@ pub(super) fn become_user(user: &User, security: &Security) -> Result<(), Failur
 
 /// In a user namespace with one id `setgroups` is forbidden; there no supplementary group exists to be dropped, and
 /// none may be asked for.
-fn set_groups(user: &User) -> Result<(), Failure> {
+fn set_groups(user: &Ids) -> Result<(), Failure> {
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match set_thread_groups(&groups) {
         Err(Errno::PERM) if groups.is_empty() || user.groups == [user.gid] => Ok(()),
@@ -64,7 +65,7 @@ fn set_groups(user: &User) -> Result<(), Failure> {
 
 /// The last step: permitted and effective sets become `security`'s (the kernel has emptied them already for a user
 /// other than root), inheritable and ambient ones empty unless asked for.
-pub(super) fn drop_capabilities(user: &User, security: &Security) -> Result<(), Failure> {
+pub(super) fn drop_capabilities(user: &Ids, security: &Security) -> Result<(), Failure> {
     let had = capabilities(None).at(Phase::Privileges, "capabilities")?;
     let wanted = CapabilitySet::from_bits_retain(security.capabilities.bits());
     let permitted =

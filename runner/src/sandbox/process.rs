@@ -14,6 +14,7 @@ use super::report::{At, Failure, Phase};
 use super::spec::{DEFAULT_PATH, SandboxSpec};
 use crate::seccomp::Program;
 use crate::sys;
+use crate::user::Ids;
 
 /// The standard streams.
 pub(super) struct Streams {
@@ -23,14 +24,14 @@ pub(super) struct Streams {
 }
 
 /// Turns this process into the step's program. Returns only if that failed.
-pub(super) fn run(spec: &SandboxSpec, streams: &Streams, filter: &Program) -> Failure {
-    match confine(spec, streams, filter).and_then(|()| enter_directory(&spec.cwd)) {
+pub(super) fn run(spec: &SandboxSpec, ids: &Ids, streams: &Streams, filter: &Program) -> Failure {
+    match confine(spec, ids, streams, filter).and_then(|()| enter_directory(&spec.cwd)) {
         Ok(()) => exec(spec),
         Err(failure) => failure,
     }
 }
 
-fn confine(spec: &SandboxSpec, streams: &Streams, filter: &Program) -> Result<(), Failure> {
+fn confine(spec: &SandboxSpec, ids: &Ids, streams: &Streams, filter: &Program) -> Result<(), Failure> {
     let security = &spec.security;
     setsid().at(Phase::Privileges, "session")?;
     connect(streams, spec.terminal).at(Phase::Privileges, "standard streams")?;
@@ -47,8 +48,8 @@ fn confine(spec: &SandboxSpec, streams: &Streams, filter: &Program) -> Result<()
     if security.seccomp {
         sys::load_seccomp_filter(filter.instructions()).at(Phase::Privileges, "seccomp filter")?;
     }
-    privileges::become_user(&spec.user, security)?;
-    privileges::drop_capabilities(&spec.user, security)?;
+    privileges::become_user(ids, security)?;
+    privileges::drop_capabilities(ids, security)?;
     sys::reset_all().at(Phase::Privileges, "signals")
 }
 

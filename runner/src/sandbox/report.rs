@@ -32,6 +32,8 @@ pub enum Phase {
     Rootfs,
     /// One of the mounts inside it.
     Mount,
+    /// Finding out who `USER` is.
+    User,
     /// Dropping privileges: ids, capabilities, limits, the seccomp filter.
     Privileges,
     /// Entering the working directory.
@@ -74,6 +76,7 @@ impl fmt::Display for Failure {
             Phase::Network => write!(formatter, "set up network: {object}")?,
             Phase::Rootfs => write!(formatter, "mount rootfs: {object}")?,
             Phase::Mount => write!(formatter, "mount {object}")?,
+            Phase::User => write!(formatter, "look up USER: {object}")?,
             Phase::Privileges => write!(formatter, "set {object}")?,
             Phase::WorkingDirectory => write!(formatter, "enter working directory {object}")?,
             Phase::Exec => write!(formatter, "exec {object}")?,

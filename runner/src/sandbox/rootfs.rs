@@ -123,11 +123,15 @@ impl Overlay<'_> {
             fsconfig_set_string(context, "workdir", work.as_path())?;
             fsconfig_set_flag(context, "volatile")?;
         }
-        for (feature, state) in [("index", "off"), ("metacopy", "off"), ("redirect_dir", "off")] {
-            fsconfig_set_string(context, feature, state)?;
-        }
-        if self.xattrs == OverlayXattrs::User {
-            fsconfig_set_flag(context, "userxattr")?;
+        fsconfig_set_string(context, "index", "off")?;
+        match self.xattrs {
+            // Neither redirected directories nor metadata-only copies may get into a layer.
+            OverlayXattrs::Trusted => {
+                fsconfig_set_string(context, "metacopy", "off")?;
+                fsconfig_set_string(context, "redirect_dir", "off")?;
+            }
+            // Both are off by themselves here; to say so is refused as a contradiction.
+            OverlayXattrs::User => fsconfig_set_flag(context, "userxattr")?,
         }
         Ok(())
     }

@@ -129,16 +129,27 @@ pub enum OverlayXattrs {
     User,
 }
 
-/// Numeric identity, already resolved against the image's files.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct User {
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// Supplementary groups; exactly these are set.
-    pub groups: Vec<u32>,
+/// Who the process is. A missing HOME is added to the environment from the image's passwd file, as runc does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum User {
+    /// Numbers that are already known.
+    Ids {
+        /// User id.
+        uid: u32,
+        /// Primary group id.
+        gid: u32,
+        /// Supplementary groups; exactly these are set.
+        groups: Vec<u32>,
+    },
+    /// What `USER` says, looked up in the mounted rootfs by the rules of [`crate::user`].
+    Named(String),
+}
+
+impl Default for User {
+    fn default() -> User {
+        User::Ids { uid: 0, gid: 0, groups: vec![0] }
+    }
 }
 
 /// Which network the process sees.
