@@ -19,13 +19,13 @@ pub mod tags;
 pub mod tree;
 
 pub use blobs::{Blobs, Ingest, NewBlob};
+pub use cache::Cache;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{ContentId, DiffId, Digest, LayerId};
 pub use error::StoreError;
 pub use image::{ImageConfig, Index as ImageIndex, Manifest};
-pub use media_type::MediaType;
-pub use cache::Cache;
 pub use locks::{Lock, Locks};
+pub use media_type::MediaType;
 pub use rootdir::RootDir;
 pub use session::Draft;
 pub use snapshot::{Layer, Pulled, Snapshot};

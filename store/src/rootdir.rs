@@ -19,6 +19,7 @@ mod dir;
 mod error;
 mod remove;
 mod stat;
+mod steps;
 mod xattr;
 
 use std::ffi::{OsStr, OsString};
@@ -35,6 +36,7 @@ pub use dir::{Dir, DirEntry};
 pub use error::RootDirError;
 use error::{Result, os};
 pub use stat::{Device, FileKind, Mtime, Stat};
+pub(crate) use steps::{SYMLINKS_MAX, Step, steps};
 
 /// An open directory beneath which every path given to it resolves, whatever symlinks and `..` it holds.
 #[derive(Debug, Clone)]

@@ -17,12 +17,16 @@
 
 pub mod entry;
 pub mod error;
+pub mod merged;
+mod merged_walk;
 pub mod node;
 mod read;
 pub mod walk;
 
 pub use entry::{CAPABILITY_XATTR, Entry, Node, ReadOptions, XattrFilter};
 pub use error::TreeError;
+pub use merged::{Found, MergedTree};
+pub use merged_walk::MergedWalk;
 pub use walk::Walk;
 
 use crate::rootdir::{At, Device, FileKind, RootDirError, Stat};

@@ -5,23 +5,14 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::error::{Result, os};
+use super::steps::{SYMLINKS_MAX, Step, steps};
 use super::{At, Dir, NewDir, RootDir, RootDirError};
-
-/// As many symlinks as the kernel follows in one path (path_resolution(7)).
-const SYMLINKS_MAX: u32 = 40;
-
-/// One step of a path.
-enum Step {
-    Root,
-    Up,
-    Down(OsString),
-}
 
 /// A position in the tree: an open directory, and its path without symlinks from the root.
 struct Position<'a> {
@@ -51,15 +42,6 @@ pub(super) fn create_dirs(root: &RootDir, path: &Path, new: NewDir) -> Result<Di
         }
     }
     Ok(here.dir)
-}
-
-fn steps(path: &Path) -> impl DoubleEndedIterator<Item = Step> + '_ {
-    path.components().filter_map(|part| match part {
-        Component::RootDir => Some(Step::Root),
-        Component::ParentDir => Some(Step::Up),
-        Component::Normal(name) => Some(Step::Down(name.to_owned())),
-        Component::CurDir | Component::Prefix(_) => None,
-    })
 }
 
 impl Position<'_> {

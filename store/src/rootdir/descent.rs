@@ -8,13 +8,14 @@ use super::error::{Result, os};
 use super::{Dir, RootDirError, Stat};
 
 /// How many of the deepest directories are kept open: more than trees are deep, less than a process may open.
-const OPEN_LEVELS: usize = 64;
+pub(crate) const OPEN_LEVELS: usize = 64;
 
 /// A stack of directories. The top one is always open; one that was closed to save descriptors is opened again
 /// through its child's `..`, and believed only if it is the same inode as before.
 #[derive(Debug)]
 pub(crate) struct Descent {
     levels: Vec<Level>,
+    open_levels: usize,
 }
 
 #[derive(Debug)]
@@ -27,7 +28,12 @@ struct Level {
 impl Descent {
     /// Starts in `root`, which stays open.
     pub(crate) fn new(root: Dir) -> Self {
-        Self { levels: vec![Level { dir: Some(root), dev: 0, ino: 0 }] }
+        Self::with_open_levels(root, OPEN_LEVELS)
+    }
+
+    /// Starts in `root`, and keeps only so many (at least one) of the directories below it open.
+    pub(crate) fn with_open_levels(root: Dir, open_levels: usize) -> Self {
+        Self { levels: vec![Level { dir: Some(root), dev: 0, ino: 0 }], open_levels }
     }
 
     /// The directory that the walk is in.
@@ -38,7 +44,7 @@ impl Descent {
     /// Goes into a child of the current directory.
     pub(crate) fn push(&mut self, child: Dir, stat: &Stat) {
         self.levels.push(Level { dir: Some(child), dev: stat.dev, ino: stat.ino });
-        let closing = self.levels.len().saturating_sub(OPEN_LEVELS + 1);
+        let closing = self.levels.len().saturating_sub(self.open_levels + 1);
         if closing > 0 {
             self.levels[closing].dir = None;
         }

@@ -67,8 +67,8 @@ pub struct Entry {
     pub stat: Stat,
     /// The extended attributes asked for, sorted by name.
     pub xattrs: Vec<(OsString, Vec<u8>)>,
-    dir: Dir,
-    name: OsString,
+    pub(super) dir: Dir,
+    pub(super) name: OsString,
 }
 
 impl Node {

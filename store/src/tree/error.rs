@@ -32,6 +32,38 @@ pub enum TreeError {
         /// The recorded device.
         path: PathBuf,
     },
+    /// Nothing is there.
+    #[error("{} does not exist", path.display())]
+    NotFound {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// Something that is not a directory is where only a directory makes sense.
+    #[error("{} is not a directory", path.display())]
+    NotDirectory {
+        /// What is not one.
+        path: PathBuf,
+    },
+    /// Only a regular file will do, and this is something else.
+    #[error("{} is not a regular file", path.display())]
+    NotRegular {
+        /// What is not one.
+        path: PathBuf,
+    },
+    /// Symlinks lead to each other, or too far.
+    #[error("too many symbolic links in path {}", path.display())]
+    TooManyLinks {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// A file that is read whole has more than it may have.
+    #[error("{} is larger than {limit_bytes} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What would have been read.
+        limit_bytes: u64,
+    },
     /// A file was written to while it was being read.
     #[error("file {} changed while it was being read", path.display())]
     Changed {

@@ -176,3 +176,21 @@ fn a_file_replaced_after_the_walk_saw_it_is_not_opened() {
     fs::write(&path, "longer").unwrap();
     assert_eq!(entry.open_file().unwrap_err().to_string(), "file file changed while it was being read");
 }
+
+#[test]
+fn a_directory_can_be_left_out() {
+    let tree = Tree::new();
+    for path in ["a/x/y", "b/z"] {
+        tree.at(path).at().create_file(0o644).unwrap();
+    }
+    let options = ReadOptions { format: tree.format, xattrs: XattrFilter::None };
+    let mut walk = Walk::new(tree.root.dir(), options).unwrap();
+    let mut seen = Vec::new();
+    while let Some(entry) = walk.next().transpose().unwrap() {
+        if entry.path == Path::new("a") {
+            walk.skip_directory();
+        }
+        seen.push(entry);
+    }
+    assert_eq!(paths(&seen), ["a", "b", "b/z"]);
+}
