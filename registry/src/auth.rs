@@ -1,0 +1,188 @@
+//! Logging in, request by request: which header a request needs, and what to do about a 401.
+//!
+//! What a registry asked for once is remembered, so that later requests bring it unasked. Tokens are kept per set
+//! of rights until they expire; when several requests need the same token, one of them fetches it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use tokio::sync::OnceCell;
+
+use crate::address::Origin;
+use crate::call::Context;
+use crate::challenge::{self, Bearer, Challenge};
+use crate::config::ClientConfig;
+use crate::endpoint::Endpoint;
+use crate::retry::Failure;
+use crate::token::{self, Token, TokenServer};
+use crate::transport::Transport;
+use crate::{Credential, RegistryError};
+
+/// A challenge's own wish for rights is taken up to this length.
+const SCOPE_CHARS: usize = 2048;
+
+type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
+type Known = Arc<OnceCell<Option<Credential>>>;
+
+/// The logins of one client.
+pub struct Auth {
+    config: Arc<ClientConfig>,
+    transport: Arc<Transport>,
+    ways: Mutex<HashMap<Origin, Way>>,
+    tokens: Mutex<HashMap<(Origin, String), Slot>>,
+    credentials: Mutex<HashMap<(String, String), Known>>,
+}
+
+/// How a registry wants to be shown who we are.
+#[derive(Clone)]
+enum Way {
+    Basic,
+    Bearer(TokenServer),
+}
+
+impl Auth {
+    pub fn new(config: Arc<ClientConfig>, transport: Arc<Transport>) -> Self {
+        Self {
+            config,
+            transport,
+            ways: Mutex::default(),
+            tokens: Mutex::default(),
+            credentials: Mutex::default(),
+        }
+    }
+
+    /// True if there are credentials for this endpoint.
+    pub async fn is_logged_in(&self, endpoint: &Endpoint) -> bool {
+        matches!(self.credential(endpoint).await, Ok(Some(_)))
+    }
+
+    /// The header that a request needs, as far as is known before it is sent.
+    pub async fn ready(
+        &self,
+        context: &Context<'_>,
+        scopes: &[String],
+    ) -> Result<Option<HeaderValue>, Failure> {
+        let way = lock(&self.ways).get(&Origin::of(&context.endpoint.api)).cloned();
+        match way {
+            None => Ok(None),
+            Some(Way::Basic) => Ok(self.credential(context.endpoint).await?.as_ref().and_then(header_of)),
+            Some(Way::Bearer(server)) => self.token(context, &server, scopes, &[], None).await.map(Some),
+        }
+    }
+
+    /// The header that answers a 401; `used` is the one that was not enough.
+    pub async fn answer(
+        &self,
+        context: &Context<'_>,
+        scopes: &[String],
+        headers: &HeaderMap,
+        used: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, Failure> {
+        let credential = self.credential(context.endpoint).await?;
+        let (way, more) = choose(context, headers, credential.as_ref())?;
+        lock(&self.ways).insert(Origin::of(&context.endpoint.api), way.clone());
+        match way {
+            Way::Bearer(server) => self.token(context, &server, scopes, &more, used).await,
+            Way::Basic => match credential.as_ref().and_then(header_of) {
+                Some(header) if Some(&header) == used => {
+                    Err(context.unauthorized("the user name or the password is wrong").into())
+                }
+                Some(header) => Ok(header),
+                None => Err(context.unauthorized("it asks for a user name and a password").into()),
+            },
+        }
+    }
+
+    /// A token for `scopes`, kept or fetched; not the one that was `used` and refused.
+    async fn token(
+        &self,
+        context: &Context<'_>,
+        server: &TokenServer,
+        scopes: &[String],
+        more: &[String],
+        used: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, Failure> {
+        let credential = self.credential(context.endpoint).await?;
+        if let Some(Credential::Bearer(own)) = &credential {
+            let header = token::bearer(own.expose());
+            return header
+                .filter(|header| Some(header) != used)
+                .ok_or_else(|| context.unauthorized("the registry token is no longer good").into());
+        }
+        let key = (Origin::of(&context.endpoint.api), scopes.join(" "));
+        let slot = lock(&self.tokens).entry(key).or_default().clone();
+        let mut kept = slot.lock().await;
+        if let Some(token) = kept.as_ref().filter(|token| token.is_valid() && Some(&token.header) != used) {
+            return Ok(token.header.clone());
+        }
+        *kept = None;
+        let mut wanted = scopes.to_vec();
+        wanted.extend(more.iter().filter(|scope| !names_one_of(scope, scopes)).cloned());
+        let limit = self.config.timeouts.document;
+        let token =
+            token::fetch(&self.transport, limit, context, server, &wanted, credential.as_ref()).await?;
+        Ok(kept.insert(token).header.clone())
+    }
+
+    /// Looks up, once, who we are for this repository.
+    async fn credential(&self, endpoint: &Endpoint) -> Result<Option<Credential>, RegistryError> {
+        let key = (endpoint.registry.clone(), endpoint.path.clone());
+        let known = lock(&self.credentials).entry(key).or_default().clone();
+        let lookup = || self.config.credentials.lookup(&endpoint.registry, &endpoint.path);
+        known.get_or_try_init(lookup).await.cloned()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The header of a credential that is sent as it is.
+fn header_of(credential: &Credential) -> Option<HeaderValue> {
+    match credential {
+        Credential::Basic { username, password } => Some(token::basic(username, password.expose())),
+        Credential::Bearer(own) => token::bearer(own.expose()),
+        Credential::Identity(_) => None,
+    }
+}
+
+/// Picks the challenge to meet: a token if it can be had, else the password itself.
+fn choose(
+    context: &Context<'_>,
+    headers: &HeaderMap,
+    credential: Option<&Credential>,
+) -> Result<(Way, Vec<String>), Failure> {
+    let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let mut refusal = None;
+    let mut basic = false;
+    for challenge in challenge::parse(texts) {
+        match challenge {
+            Challenge::Basic => basic = true,
+            Challenge::Bearer(bearer) => match token::check_realm(context.endpoint, &bearer.realm) {
+                Ok(realm) => {
+                    let more = extra_scopes(&bearer);
+                    return Ok((Way::Bearer(TokenServer { realm, service: bearer.service }), more));
+                }
+                Err(reason) => refusal = refusal.or(Some(reason)),
+            },
+        }
+    }
+    if basic && (refusal.is_none() || credential.is_some()) {
+        return Ok((Way::Basic, Vec::new()));
+    }
+    let reason = refusal.unwrap_or_else(|| "it asks for a login but offers no way that forge knows".into());
+    Err(context.protocol(&reason).into())
+}
+
+/// The rights that the registry itself asks for, in case it names them otherwise than we do.
+fn extra_scopes(bearer: &Bearer) -> Vec<String> {
+    let scope = bearer.scope.as_deref().filter(|scope| scope.len() <= SCOPE_CHARS).unwrap_or_default();
+    scope.split_whitespace().map(str::to_owned).collect()
+}
+
+/// True if the scope is about a resource that one of `scopes` is about.
+fn names_one_of(scope: &str, scopes: &[String]) -> bool {
+    let resource = |scope: &str| scope.rsplit_once(':').map(|(resource, _)| resource.to_owned());
+    scopes.iter().any(|own| resource(own) == resource(scope))
+}

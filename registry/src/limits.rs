@@ -1,0 +1,40 @@
+//! Every bound of this room, in one place. What is past a bound is an error that names it.
+
+use std::time::Duration;
+
+/// The largest manifest or index, in bytes. Registries must take 4 MiB; nothing honest is larger than this.
+pub const MANIFEST_BYTES: u64 = 16 << 20;
+/// The largest image configuration, in bytes.
+pub const CONFIG_BYTES: u64 = 16 << 20;
+/// The largest answer of a token server or list of tags, in bytes.
+pub const ANSWER_BYTES: u64 = 1 << 20;
+/// How much of an error's body is read, in bytes.
+pub const ERROR_BODY_BYTES: u64 = 64 << 10;
+/// How deep indexes may nest.
+pub const INDEX_DEPTH: usize = 8;
+/// The most descriptors in one index.
+pub const INDEX_ENTRIES: usize = 10_000;
+/// The most layers in one image.
+pub const LAYERS: usize = 500;
+/// The most redirects followed for one request.
+pub const REDIRECTS: usize = 10;
+/// The most challenges read from one 401 answer.
+pub const CHALLENGES: usize = 16;
+/// The most bytes of challenges read from one 401 answer.
+pub const CHALLENGE_BYTES: usize = 16 << 10;
+/// The most pages of tags fetched.
+pub const TAG_PAGES: usize = 1_000;
+/// The most bytes read from a credential helper.
+pub const HELPER_BYTES: u64 = 64 << 10;
+/// How long a credential helper may take.
+pub const HELPER_TIME: Duration = Duration::from_secs(30);
+/// The largest credentials file, in bytes.
+pub const AUTH_FILE_BYTES: u64 = 16 << 20;
+/// The longest repository path, in characters (distribution's `RepositoryNameTotalLengthMax`).
+pub const REPOSITORY_CHARS: usize = 255;
+/// The longest tag, in characters.
+pub const TAG_CHARS: usize = 128;
+/// A body must bring this many bytes in each idle period, or it counts as stalled.
+pub const MIN_BYTES_PER_IDLE_PERIOD: u64 = 16 << 10;
+/// A download that got this many bytes further has earned a fresh set of tries.
+pub const PROGRESS_BYTES: u64 = 4 << 20;

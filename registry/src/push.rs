@@ -1,0 +1,288 @@
+//! Images on their way out of the store.
+//!
+//! Order: layers, configurations, manifests, tag. What the registry has is not sent; what it has in another
+//! repository is mounted from there; a blob that is not even here is fetched from where it came from. So an
+//! image on top of a large base is pushed without the base ever being unpacked, or held.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use forge_store::{Blobs, Descriptor, Digest, Manifest, MediaType, StoreError, media_type};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, StatusCode};
+
+use crate::call::{Call, Context};
+use crate::client::blocking;
+use crate::endpoint::Endpoint;
+use crate::limits::MANIFEST_BYTES;
+use crate::manifest::claimed_digest;
+use crate::payload::Payload;
+use crate::sending::Sending;
+use crate::upload::{Begun, Peer};
+use crate::{Client, Document, ErrorKind, Progress, Reference, RegistryError, Repository};
+
+/// How many questions for blobs are under way at once.
+const QUESTIONS: usize = 16;
+
+/// How to push.
+#[derive(Clone, Debug, Default)]
+pub struct PushOptions {
+    /// Repositories that may have the blobs, besides those that the store remembers.
+    pub mount_from: Vec<Repository>,
+    /// Send layers that are marked as not to be distributed, too.
+    pub nondistributable: bool,
+}
+
+/// Everything that a push needs at every step.
+pub(crate) struct Push<'a> {
+    pub client: &'a Client,
+    pub endpoint: Endpoint,
+    repository: &'a Repository,
+    pub scopes: Vec<String>,
+    blobs: &'a Blobs,
+    options: &'a PushOptions,
+    pub progress: &'a Arc<dyn Progress>,
+}
+
+/// A document to be put, with its bytes.
+struct Put {
+    descriptor: Descriptor,
+    bytes: Vec<u8>,
+}
+
+impl Client {
+    /// Pushes the image or index `root` from the store to `target`; under the tag, or, where the reference has
+    /// none, by digest alone. Says what the target stands for now.
+    ///
+    /// # Errors
+    /// [`RegistryError`] of any kind; [`RegistryError::MissingBlob`] for a blob that cannot be had.
+    pub async fn push(
+        &self,
+        target: &Reference,
+        root: &Descriptor,
+        blobs: &Blobs,
+        options: &PushOptions,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Descriptor, RegistryError> {
+        let endpoint = Endpoint::of(&self.config, target.repository())?;
+        let scopes = vec![endpoint.scope("pull,push")];
+        let repository = target.repository();
+        let push = Push { client: self, endpoint, repository, scopes, blobs, options, progress };
+        push.check_target(target, root)?;
+        let (puts, manifests) = push.collect(root).await?;
+        let layers = manifests.iter().flat_map(|manifest| manifest.layers.iter()).filter(|d| push.is_sent(d));
+        let configs = manifests.iter().map(|manifest| &manifest.config);
+        let missing = push.missing(layers.chain(configs.clone())).await?;
+        let configs: HashSet<Digest> = configs.map(|config| config.digest).collect();
+        let (configs, layers): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|d| configs.contains(&d.digest));
+        push.send_all(layers).await?;
+        push.send_all(configs).await?;
+        push.put_all(target, puts).await
+    }
+
+    /// Asks whether the repository has a blob.
+    pub(crate) async fn has_blob(
+        &self,
+        context: Context<'_>,
+        scopes: &[String],
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        const NO: &[StatusCode] = &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+        let url = context.endpoint.url(&format!("blobs/{digest}"));
+        let call = Call::new(context, Method::HEAD, url, scopes).also(NO);
+        Ok(self.call(&call).await?.status().is_success())
+    }
+}
+
+impl Push<'_> {
+    fn check_target(&self, target: &Reference, root: &Descriptor) -> Result<(), RegistryError> {
+        if target.digest().is_some_and(|digest| *digest != root.digest) {
+            let detail = format!("{target} cannot name an image whose digest is {}", root.digest);
+            return Err(RegistryError::Config { host: self.endpoint.registry.clone(), detail });
+        }
+        Ok(())
+    }
+
+    /// Reads the documents below `root`: those to put, leaves first, and the images among them.
+    async fn collect(&self, root: &Descriptor) -> Result<(Vec<Put>, Vec<Manifest>), RegistryError> {
+        let (mut puts, mut manifests) = (Vec::new(), Vec::new());
+        let mut todo = vec![root.clone()];
+        let mut seen = HashSet::new();
+        while let Some(descriptor) = todo.pop() {
+            if !seen.insert(descriptor.digest) {
+                continue;
+            }
+            let Some((bytes, document)) = self.read(&descriptor).await? else { continue };
+            match document {
+                Document::Manifest(manifest) => manifests.push(manifest),
+                Document::Index(index) => todo.extend(index.manifests.iter().cloned()),
+            }
+            puts.push(Put { descriptor, bytes });
+        }
+        // An index came before what it names: the registry wants it after.
+        puts.reverse();
+        Ok((puts, manifests))
+    }
+
+    /// A document from the store; `None` where only the registry has it.
+    async fn read(&self, descriptor: &Descriptor) -> Result<Option<(Vec<u8>, Document)>, RegistryError> {
+        let object = format!("manifest {} for {}", descriptor.digest, self.repository);
+        let context = Context::new(&self.endpoint, &object);
+        let (blobs, digest) = (self.blobs.clone(), descriptor.digest);
+        match blocking(&object, move || blobs.read(&digest, MANIFEST_BYTES)).await? {
+            Some(bytes) => {
+                let (_, document) = Document::parse(&bytes, Some(descriptor.media_type.as_ref()))
+                    .map_err(|reason| context.protocol(&reason))?;
+                Ok(Some((bytes, document)))
+            }
+            None if self.has_manifest(context, &digest).await? => Ok(None),
+            None => Err(RegistryError::MissingBlob { digest, target: self.repository.to_string() }),
+        }
+    }
+
+    async fn has_manifest(&self, context: Context<'_>, digest: &Digest) -> Result<bool, RegistryError> {
+        let url = self.endpoint.url(&format!("manifests/{digest}"));
+        let call = Call::new(context, Method::HEAD, url, &self.scopes).also(&[StatusCode::NOT_FOUND]);
+        Ok(self.client.call(&call).await?.status().is_success())
+    }
+
+    /// Docker keeps such layers (Windows' base layers) out of other registries.
+    fn is_sent(&self, descriptor: &Descriptor) -> bool {
+        let kind = &descriptor.media_type;
+        let marked = matches!(
+            kind,
+            MediaType::ImageLayerNonDistributable
+                | MediaType::ImageLayerNonDistributableGzip
+                | MediaType::ImageLayerNonDistributableZstd
+        ) || kind.as_ref() == media_type::DOCKER_LAYER_FOREIGN_GZIP;
+        self.options.nondistributable || !marked
+    }
+
+    /// Those blobs that the repository lacks, each once.
+    async fn missing<'d>(
+        &self,
+        descriptors: impl Iterator<Item = &'d Descriptor>,
+    ) -> Result<Vec<Descriptor>, RegistryError> {
+        let mut seen = HashSet::new();
+        let once: Vec<Descriptor> = descriptors.filter(|d| seen.insert(d.digest)).cloned().collect();
+        let questions = once.into_iter().map(|descriptor| async move {
+            let object = self.name(&descriptor.digest);
+            let context = Context::new(&self.endpoint, &object);
+            let has = self.client.has_blob(context, &self.scopes, &descriptor.digest).await?;
+            Ok((!has).then_some(descriptor))
+        });
+        let answers: Result<Vec<_>, RegistryError> =
+            stream::iter(questions).buffered(QUESTIONS).try_collect().await;
+        Ok(answers?.into_iter().flatten().collect())
+    }
+
+    async fn send_all(&self, descriptors: Vec<Descriptor>) -> Result<(), RegistryError> {
+        let sends = descriptors.iter().map(|descriptor| self.send(descriptor));
+        stream::iter(sends).buffer_unordered(self.client.config.uploads.max(1)).try_collect().await
+    }
+
+    /// Brings one blob into the repository: by mount, or by upload.
+    async fn send(&self, descriptor: &Descriptor) -> Result<(), RegistryError> {
+        let _turn = self.client.uploads.acquire().await;
+        let digest = &descriptor.digest;
+        let sources = self.sources(digest)?;
+        let session = match self.mount(digest, &sources).await {
+            Some(Begun::Mounted) => {
+                self.progress.on_done(digest);
+                return Ok(());
+            }
+            Some(Begun::Session(session)) => Some(session),
+            None => None,
+        };
+        let file = self.open(descriptor, &sources).await?;
+        self.progress.on_start(digest, descriptor.size, 0);
+        Sending { push: self, descriptor, file: Arc::new(file) }.run(session).await?;
+        self.progress.on_done(digest);
+        self.blobs.add_source(digest, &self.repository.to_string())?;
+        Ok(())
+    }
+
+    /// The repositories that should have a blob.
+    fn sources(&self, digest: &Digest) -> Result<Vec<Repository>, RegistryError> {
+        let remembered = self.blobs.sources(digest)?;
+        let remembered = remembered.iter().filter_map(|name| name.parse().ok());
+        let all = self.options.mount_from.iter().cloned().chain(remembered);
+        Ok(all.filter(|source| source != self.repository).collect())
+    }
+
+    /// Offers the registry to take the blob from a repository of its own. Whatever it answers but yes, the blob
+    /// is uploaded: a refused mount is no failure.
+    async fn mount(&self, digest: &Digest, sources: &[Repository]) -> Option<Begun> {
+        let source = sources.iter().find(|source| source.registry() == self.repository.registry())?;
+        let object = self.name(digest);
+        let mut scopes = self.scopes.clone();
+        scopes.push(format!("repository:{}:pull", source.path()));
+        let context = Context::new(&self.endpoint, &object);
+        let peer = Peer { client: self.client, context, scopes: &scopes };
+        peer.begin(Some((digest, source.path()))).await.ok()
+    }
+
+    /// The blob's file; fetched from where it came from, if it is not here.
+    async fn open(&self, descriptor: &Descriptor, sources: &[Repository]) -> Result<File, RegistryError> {
+        let digest = descriptor.digest;
+        for source in std::iter::once(None).chain(sources.iter().map(Some)) {
+            if let Some(source) = source
+                && let Err(e) = self.client.fetch_blob(source, descriptor, self.blobs, self.progress).await
+            {
+                if e.kind() == ErrorKind::Store {
+                    return Err(e);
+                }
+                continue;
+            }
+            if let Some((file, size)) = self.blobs.open(&digest)? {
+                return self.sized(descriptor, size).map(|()| file);
+            }
+        }
+        Err(RegistryError::MissingBlob { digest, target: self.repository.to_string() })
+    }
+
+    fn sized(&self, descriptor: &Descriptor, size: u64) -> Result<(), RegistryError> {
+        if size == descriptor.size {
+            return Ok(());
+        }
+        let detail = format!("it has {size} bytes, its manifest says {}", descriptor.size);
+        Err(StoreError::Corrupt { object: format!("blob {}", descriptor.digest), detail }.into())
+    }
+
+    /// Puts the documents, leaves first; the last is the root and gets the tag.
+    async fn put_all(&self, target: &Reference, mut puts: Vec<Put>) -> Result<Descriptor, RegistryError> {
+        let Some(root) = puts.pop() else {
+            return Err(RegistryError::Cancelled { object: target.canonical() });
+        };
+        for put in &puts {
+            self.put(put, &put.descriptor.digest.to_string()).await?;
+        }
+        let locator = target.tag().map_or_else(|| root.descriptor.digest.to_string(), str::to_owned);
+        self.put(&root, &locator).await?;
+        Ok(root.descriptor)
+    }
+
+    async fn put(&self, put: &Put, locator: &str) -> Result<(), RegistryError> {
+        let object = format!("manifest {} as {}", put.descriptor.digest, self.repository.familiar());
+        let context = Context::new(&self.endpoint, &object);
+        let url = self.endpoint.url(&format!("manifests/{locator}"));
+        let call = Call::new(context, Method::PUT, url, &self.scopes)
+            .header(CONTENT_TYPE, put.descriptor.media_type.to_string())
+            .payload(Payload::Bytes(put.bytes.clone().into()));
+        let response = self.client.call(&call).await?;
+        match claimed_digest(response.headers()) {
+            Some(claimed) if claimed != put.descriptor.digest => {
+                Err(context.corrupt(format!("it keeps the manifest as {claimed}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The blob, for messages.
+    pub fn name(&self, digest: &Digest) -> String {
+        format!("blob {digest} to {}", self.repository)
+    }
+}

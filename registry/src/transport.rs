@@ -1,0 +1,277 @@
+//! Bytes to and from a host: connections, TLS, proxies and clocks. No retries, no logins, no redirects.
+//!
+//! TLS is set up when the first https host is met, not before: a machine without CA certificates can still use a
+//! registry on loopback, and a build that pulls nothing reads no certificates.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Certificate, ClientBuilder, Identity, NoProxy, Proxy, Request, Response, Url};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::address::host_of;
+use crate::config::{ClientConfig, HostConfig};
+use crate::limits::MIN_BYTES_PER_IDLE_PERIOD;
+use crate::reference::api_host;
+use crate::text::clean;
+
+/// How a connection failed.
+#[derive(Debug)]
+pub enum Broken {
+    /// The other side could not prove who it is, or speaks no TLS that we do.
+    Tls(String),
+    /// Nobody there.
+    Connect(String),
+    /// Cut in the middle.
+    Cut(String),
+    /// Silent, or nearly so.
+    Stalled(String),
+    /// Our own settings.
+    Config(String),
+}
+
+/// The connections to all hosts.
+pub struct Transport {
+    config: Arc<ClientConfig>,
+    /// By the host whose settings they have; `None` for the hosts without.
+    clients: Mutex<HashMap<Kind, reqwest::Client>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    Plain,
+    Tls(Option<String>),
+}
+
+impl Transport {
+    pub fn new(config: Arc<ClientConfig>) -> Self {
+        Self { config, clients: Mutex::default() }
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    ///
+    /// `pace` is the progress of the request's body, where it has one.
+    pub async fn send(&self, request: Request, pace: Option<&Pace>) -> Result<Response, Broken> {
+        let client = self.client(request.url())?;
+        let sending = client.execute(request);
+        let idle = self.config.timeouts.idle;
+        let answer = match pace {
+            None => timeout(idle, sending).await.map_err(|_| silent(idle))?,
+            Some(pace) => pace.watch(sending, idle, self.config.timeouts.commit).await?,
+        };
+        answer.map_err(|e| broken(&e))
+    }
+
+    /// The body of an answer.
+    pub fn body(&self, response: Response) -> Body {
+        Body { response, idle: self.config.timeouts.idle, waited: Duration::ZERO, got: 0 }
+    }
+
+    fn client(&self, url: &Url) -> Result<reqwest::Client, Broken> {
+        let host = host_of(url);
+        let own = self.config.hosts.iter().find(|(name, host_config)| {
+            api_host(name).eq_ignore_ascii_case(&host) && host_config.speaks_of_tls()
+        });
+        let kind = match (url.scheme(), own) {
+            ("https", own) => Kind::Tls(own.map(|(name, _)| name.clone())),
+            _ => Kind::Plain,
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&kind) {
+            return Ok(client.clone());
+        }
+        let builder = match kind {
+            // No roots at all: this client must never be able to trust anyone.
+            Kind::Plain => self.builder()?.tls_certs_only([]),
+            Kind::Tls(_) => self.with_tls(own.map(|(_, host_config)| host_config))?,
+        };
+        let client = builder.build().map_err(|e| Broken::Tls(no_roots(&deepest(&e))))?;
+        clients.insert(kind, client.clone());
+        Ok(client)
+    }
+
+    fn builder(&self) -> Result<ClientBuilder, Broken> {
+        // rustls takes its cryptography from the process; whoever installed one first has chosen.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&self.config.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(self.config.timeouts.connect)
+            .http2_adaptive_window(true)
+            .http2_max_header_list_size(64 << 10);
+        let proxies = &self.config.proxies;
+        let bare = || NoProxy::from_string(&proxies.no_proxy);
+        let bad = |_| Broken::Config("the proxy's address is not a URL".into());
+        if let Some(proxy) = &proxies.http {
+            builder = builder.proxy(Proxy::http(proxy).map_err(bad)?.no_proxy(bare()));
+        }
+        if let Some(proxy) = &proxies.https {
+            builder = builder.proxy(Proxy::https(proxy).map_err(bad)?.no_proxy(bare()));
+        }
+        Ok(builder)
+    }
+
+    fn with_tls(&self, host: Option<&HostConfig>) -> Result<ClientBuilder, Broken> {
+        let bad =
+            |what: &'static str| move |e: reqwest::Error| Broken::Config(format!("{what}: {}", deepest(&e)));
+        let mut builder = self.builder()?;
+        let own = host.map_or(&[][..], |host| &host.ca_certificates);
+        for pem in self.config.ca_certificates.iter().chain(own) {
+            let certificates =
+                Certificate::from_pem_bundle(pem).map_err(bad("the CA certificates are not PEM"))?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let Some(host) = host else { return Ok(builder) };
+        if let Some(pem) = &host.identity {
+            builder =
+                builder.identity(Identity::from_pem(pem).map_err(bad("the client certificate is not PEM"))?);
+        }
+        Ok(builder.tls_danger_accept_invalid_certs(host.skip_tls_verify))
+    }
+}
+
+/// How far a request's body has got: it is what tells a slow upload from a dead one.
+pub struct Pace {
+    begun: Instant,
+    moved_ms: AtomicU64,
+    complete: AtomicBool,
+}
+
+impl Pace {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            begun: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+            complete: AtomicBool::new(false),
+        })
+    }
+
+    /// Something was taken from the body.
+    pub fn moved(&self) {
+        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// The body was taken whole.
+    pub fn complete(&self) {
+        self.moved();
+        self.complete.store(true, Ordering::Relaxed);
+    }
+
+    async fn watch<F: Future>(&self, work: F, idle: Duration, commit: Duration) -> Result<F::Output, Broken> {
+        tokio::pin!(work);
+        loop {
+            let wait = if self.complete.load(Ordering::Relaxed) { commit } else { idle };
+            let deadline = self.begun + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed)) + wait;
+            if deadline <= Instant::now() {
+                return Err(silent(wait));
+            }
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+}
+
+/// The body of an answer, read under the clock.
+pub struct Body {
+    response: Response,
+    idle: Duration,
+    /// Time spent waiting for the network, and bytes that came, in this period.
+    waited: Duration,
+    got: u64,
+}
+
+impl Body {
+    /// The next bytes; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+        let begun = Instant::now();
+        let chunk = timeout(self.idle, self.response.chunk()).await.map_err(|_| silent(self.idle))?;
+        let chunk = chunk.map_err(|e| broken(&e))?;
+        self.waited += begun.elapsed();
+        self.got += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if self.waited >= self.idle {
+            if self.got < MIN_BYTES_PER_IDLE_PERIOD {
+                let (got, seconds) = (self.got, self.waited.as_secs());
+                return Err(Broken::Stalled(format!("only {got} bytes came in {seconds} s")));
+            }
+            (self.waited, self.got) = (Duration::ZERO, 0);
+        }
+        Ok(chunk)
+    }
+}
+
+fn silent(after: Duration) -> Broken {
+    Broken::Stalled(format!("nothing came for {:.3} s", after.as_secs_f64()))
+}
+
+fn broken(error: &reqwest::Error) -> Broken {
+    let cause = deepest(error);
+    if is_tls(error) {
+        return Broken::Tls(cause);
+    }
+    if error.is_timeout() && error.is_connect() {
+        return Broken::Connect("no connection in time".into());
+    }
+    if error.is_connect() { Broken::Connect(cause) } else { Broken::Cut(cause) }
+}
+
+/// The innermost message: the outer ones repeat the URL, which may hold a signature.
+fn deepest(error: &reqwest::Error) -> String {
+    let mut message = String::from("the request failed");
+    let mut source = error.source();
+    while let Some(inner) = source {
+        message = inner.to_string();
+        source = inner.source();
+    }
+    clean(&message)
+}
+
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is::<rustls::Error>() || wrapped.is_some_and(|e| e.is::<rustls::Error>()) {
+            return true;
+        }
+        source = inner.source();
+    }
+    false
+}
+
+fn no_roots(cause: &str) -> String {
+    format!("TLS could not be set up ({cause}); install ca-certificates")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_moves_is_not_idle() {
+        let pace = Pace::new();
+        let (idle, commit) = (Duration::from_secs(30), Duration::from_secs(300));
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                pace.moved();
+            }
+            pace.complete();
+            tokio::time::sleep(Duration::from_secs(299)).await;
+        };
+        assert!(pace.watch(slow, idle, commit).await.is_ok());
+        let pace = Pace::new();
+        let begun = Instant::now();
+        let dead = std::future::pending::<()>();
+        assert!(matches!(pace.watch(dead, idle, commit).await, Err(Broken::Stalled(_))));
+        assert_eq!(begun.elapsed().as_secs(), 30);
+    }
+}
