@@ -21,7 +21,7 @@ pub enum PatternError {
 
 /// What matching has cost so far.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(u64);
+pub(super) struct Steps(u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
@@ -33,10 +33,10 @@ enum Token {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern(Vec<Token>);
+pub(super) struct Pattern(Vec<Token>);
 
 impl Pattern {
-    pub(crate) fn new(text: &str) -> Result<Self, PatternError> {
+    pub(super) fn new(text: &str) -> Result<Self, PatternError> {
         let mut tokens = Vec::new();
         let mut rest = text.chars().peekable();
         while let Some(next) = rest.next() {
@@ -55,7 +55,7 @@ impl Pattern {
     }
 
     /// `value` without the shortest or longest start that matches.
-    pub(crate) fn trim_start(
+    pub(super) fn trim_start(
         self,
         value: &str,
         longest: bool,
@@ -68,7 +68,7 @@ impl Pattern {
     }
 
     /// `value` without the shortest or longest end that matches.
-    pub(crate) fn trim_end(
+    pub(super) fn trim_end(
         mut self,
         value: &str,
         longest: bool,
@@ -82,7 +82,7 @@ impl Pattern {
     }
 
     /// `value` with the first match, or all, replaced. Matches are the longest from the leftmost place on.
-    pub(crate) fn replace(
+    pub(super) fn replace(
         self,
         value: &str,
         replacement: &str,

@@ -1,154 +1,15 @@
-//! Words are expanded: `$x`, `${x:-y}` and their kin, quotes and escapes.
+//! The reading of one word: quotes, escapes, `$name` and `${…}`.
 //!
-//! What the stage's variables are is the caller's business; this only asks for them. Every expansion is bounded
-//! in depth, size and work, because `ENV A=$A$A` forty times over is a file of a few hundred bytes.
+//! It goes over the characters once and descends only for `${…}`, to a bounded depth.
 
+use super::pattern::{Pattern, Steps};
+use super::word_split::WordSplit;
+use super::{ExpandError, Expanded, Scope};
 use crate::limits::{MAX_EXPANSION_BYTES, MAX_EXPANSION_DEPTH};
-use crate::pattern::{Pattern, PatternError, Steps};
-use std::collections::{BTreeMap, HashMap};
-
-/// Where values of variables come from.
-pub trait Scope {
-    /// The value of `name`; None where it is not set.
-    fn get(&self, name: &str) -> Option<String>;
-}
-
-impl Scope for HashMap<String, String> {
-    fn get(&self, name: &str) -> Option<String> {
-        HashMap::get(self, name).cloned()
-    }
-}
-
-impl Scope for BTreeMap<String, String> {
-    fn get(&self, name: &str) -> Option<String> {
-        BTreeMap::get(self, name).cloned()
-    }
-}
-
-/// The last pair of a name counts.
-impl Scope for Vec<(String, String)> {
-    fn get(&self, name: &str) -> Option<String> {
-        Scope::get(self.as_slice(), name)
-    }
-}
-
-impl Scope for &[(String, String)] {
-    fn get(&self, name: &str) -> Option<String> {
-        <[(String, String)] as Scope>::get(self, name)
-    }
-}
-
-impl Scope for [(String, String)] {
-    fn get(&self, name: &str) -> Option<String> {
-        self.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-    }
-}
-
-impl<F: Fn(&str) -> Option<String>> Scope for F {
-    fn get(&self, name: &str) -> Option<String> {
-        self(name)
-    }
-}
-
-/// Why a word cannot be expanded; worded as people script against it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExpandError {
-    /// `${}`, `${:…}`, `${{`.
-    #[error("syntax error: bad substitution")]
-    BadSubstitution,
-    /// `${x` and no more.
-    #[error("syntax error: missing '}}'")]
-    MissingBrace,
-    /// `${x/y` and no more.
-    #[error("syntax error: missing '/' in ${{}}")]
-    MissingSlash,
-    /// `${x^y}` and whatever else there is not.
-    #[error("unsupported modifier ({0}) in substitution")]
-    UnsupportedModifier(String),
-    /// `"` without its fellow.
-    #[error("unexpected end of statement while looking for matching double-quote")]
-    OpenDoubleQuote,
-    /// `'` without its fellow.
-    #[error("unexpected end of statement while looking for matching single-quote")]
-    OpenSingleQuote,
-    /// `${name:?message}` where the variable is unset or empty.
-    #[error("{name}: {message}")]
-    Required {
-        /// The variable.
-        name: String,
-        /// What the file says of it.
-        message: String,
-    },
-    /// The pattern of `${x#y}` or `${x/y/z}`.
-    #[error("invalid pattern ({pattern}) in substitution: {error}")]
-    Pattern {
-        /// As it was after its own expansion.
-        pattern: String,
-        /// What is wrong.
-        error: PatternError,
-    },
-    /// The result would be too large.
-    #[error("expanded to more than {MAX_EXPANSION_BYTES} bytes")]
-    TooLarge,
-    /// `${…}` in `${…}` beyond all measure.
-    #[error("substitutions are nested more than {MAX_EXPANSION_DEPTH} deep")]
-    TooDeep,
-}
-
-/// Expands the words of one Dockerfile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expander {
-    /// The escape character in force.
-    pub escape: char,
-}
-
-/// An expanded word and what became of its variables.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Expanded {
-    /// The result.
-    pub text: String,
-    /// Names that the scope does not know, in order, each once.
-    pub undefined: Vec<String>,
-    /// All names looked up, in order, each once.
-    pub used: Vec<String>,
-}
-
-impl Expander {
-    /// Expands a word; quotes and escapes go.
-    pub fn word(&self, word: &str, scope: &dyn Scope) -> Result<Expanded, ExpandError> {
-        let mut lexer = Lexer::new(word, self.escape, scope);
-        let text = lexer.until(None, false)?.text;
-        Ok(lexer.finish(text))
-    }
-
-    /// Expands a word that may become several, or none: what variables bring in is split at blanks.
-    pub fn words(&self, word: &str, scope: &dyn Scope) -> Result<(Vec<String>, Expanded), ExpandError> {
-        let mut lexer = Lexer::new(word, self.escape, scope);
-        let result = lexer.until(None, false)?;
-        Ok((result.words.finish(), lexer.finish(result.text)))
-    }
-
-    /// Expands the body of a heredoc: quotes are characters like any other, and the escape character is the
-    /// backslash whatever the directive says.
-    pub fn raw(&self, text: &str, scope: &dyn Scope) -> Result<Expanded, ExpandError> {
-        let mut lexer = Lexer::new(text, '\\', scope);
-        lexer.quotes = Quotes::Ordinary;
-        let text = lexer.until(None, false)?.text;
-        Ok(lexer.finish(text))
-    }
-
-    /// Expands what is known and leaves everything else as it was written, for showing a step to the user: unset
-    /// variables stay `$X`, quotes and escapes stay. What cannot be expanded is shown as it is.
-    pub fn keep_unset(&self, text: &str, scope: &dyn Scope) -> String {
-        let mut lexer = Lexer::new(text, self.escape, scope);
-        lexer.quotes = Quotes::Kept;
-        lexer.keep_unset = true;
-        lexer.until(None, true).map_or_else(|_| text.to_owned(), |result| result.text)
-    }
-}
+use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Quotes {
+pub(super) enum Quotes {
     /// They protect, and go.
     Removed,
     /// They protect, and stay.
@@ -157,13 +18,17 @@ enum Quotes {
     Ordinary,
 }
 
-struct Lexer<'a> {
+pub(super) struct Lexer<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     escape: char,
-    quotes: Quotes,
-    keep_unset: bool,
+    pub(super) quotes: Quotes,
+    pub(super) keep_unset: bool,
+    /// The words are wanted too, and not only the text.
+    pub(super) split: bool,
     raw_escapes: bool,
     depth: usize,
+    /// Bytes held by all the sections that are being read, one within the other.
+    held: usize,
     steps: Steps,
     scope: &'a dyn Scope,
     /// What was looked up already: a value is asked for once, however often its name occurs.
@@ -171,20 +36,22 @@ struct Lexer<'a> {
     used: Vec<String>,
 }
 
-struct Section {
-    text: String,
-    words: WordSplit,
+pub(super) struct Section {
+    pub(super) text: String,
+    pub(super) words: WordSplit,
 }
 
 impl<'a> Lexer<'a> {
-    fn new(text: &'a str, escape: char, scope: &'a dyn Scope) -> Self {
+    pub(super) fn new(text: &'a str, escape: char, scope: &'a dyn Scope) -> Self {
         Self {
             rest: text.chars().peekable(),
             escape,
             quotes: Quotes::Removed,
             keep_unset: false,
+            split: false,
             raw_escapes: false,
             depth: 0,
+            held: 0,
             steps: Steps::default(),
             scope,
             values: BTreeMap::new(),
@@ -192,23 +59,24 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn finish(self, text: String) -> Expanded {
+    pub(super) fn finish(self, text: String) -> Expanded {
         let unknown = |name: &&String| self.values.get(*name).is_some_and(Option::is_none);
         let undefined = self.used.iter().filter(unknown).cloned().collect();
         Expanded { text, undefined, used: self.used }
     }
 
     /// Everything up to `stop`, which is consumed, or to the end.
-    fn until(&mut self, stop: Option<char>, raw_escapes: bool) -> Result<Section, ExpandError> {
-        let outer = std::mem::replace(&mut self.raw_escapes, raw_escapes);
+    pub(super) fn until(&mut self, stop: Option<char>, raw_escapes: bool) -> Result<Section, ExpandError> {
+        let outer = (std::mem::replace(&mut self.raw_escapes, raw_escapes), self.held);
         let result = self.section(stop);
-        self.raw_escapes = outer;
+        (self.raw_escapes, self.held) = outer;
         result
     }
 
     fn section(&mut self, stop: Option<char>) -> Result<Section, ExpandError> {
+        let outer = self.held;
         let mut text = String::new();
-        let mut words = WordSplit::default();
+        let mut words = WordSplit::new(self.split && stop.is_none());
         while let Some(&next) = self.rest.peek() {
             if stop == Some(next) {
                 self.rest.next();
@@ -233,12 +101,12 @@ impl<'a> Lexer<'a> {
                 next if next == self.escape => {
                     self.rest.next();
                     if self.raw_escapes {
-                        words.add_char_whole(next);
+                        words.add_whole(next.encode_utf8(&mut [0; 4]));
                         text.push(next);
                     }
                     // An escape character at the very end escapes nothing and goes.
                     let Some(escaped) = self.rest.next() else { break };
-                    words.add_char_whole(escaped);
+                    words.add_whole(escaped.encode_utf8(&mut [0; 4]));
                     text.push(escaped);
                 }
                 next => {
@@ -247,7 +115,7 @@ impl<'a> Lexer<'a> {
                     text.push(next);
                 }
             }
-            bounded(&text)?;
+            self.hold(outer, &text)?;
         }
         // Only the caller knows what was left open.
         if stop.is_some() { Err(ExpandError::MissingBrace) } else { Ok(Section { text, words }) }
@@ -268,6 +136,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn double_quoted(&mut self) -> Result<String, ExpandError> {
+        let outer = self.held;
         let kept = self.quotes == Quotes::Kept;
         let mut text = String::new();
         text.extend(self.rest.next().filter(|_| kept));
@@ -276,6 +145,7 @@ impl<'a> Lexer<'a> {
                 None => return Err(ExpandError::OpenDoubleQuote),
                 Some('"') => {
                     text.extend(self.rest.next().filter(|_| kept));
+                    self.held = outer;
                     return Ok(text);
                 }
                 Some('$') => text.push_str(&self.dollar()?),
@@ -284,7 +154,7 @@ impl<'a> Lexer<'a> {
                     text.extend(self.in_double_quotes(next));
                 }
             }
-            bounded(&text)?;
+            self.hold(outer, &text)?;
         }
     }
 
@@ -416,7 +286,6 @@ impl<'a> Lexer<'a> {
             .and_then(|pattern| pattern.replace(value, &replacement, all, MAX_EXPANSION_BYTES, &mut steps));
         self.steps = steps;
         let replaced = replaced.map_err(|error| ExpandError::Pattern { pattern, error })?;
-        bounded(&replaced)?;
         Ok(replaced)
     }
 
@@ -429,9 +298,16 @@ impl<'a> Lexer<'a> {
     ) -> Result<String, ExpandError> {
         match self.until(stop, raw_escapes) {
             Ok(section) => Ok(section.text),
+            Err(error @ (ExpandError::TooLarge | ExpandError::TooDeep)) => Err(error),
             Err(_) if self.rest.peek().is_none() => Err(at_end),
             Err(error) => Err(error),
         }
+    }
+
+    /// Counts what the section at hand has become, on top of those around it.
+    fn hold(&mut self, outer: usize, text: &str) -> Result<(), ExpandError> {
+        self.held = outer + text.len();
+        if self.held > MAX_EXPANSION_BYTES { Err(ExpandError::TooLarge) } else { Ok(()) }
     }
 
     /// A name; empty where there is none. The shell's special parameters are names that nothing sets.
@@ -459,45 +335,5 @@ impl<'a> Lexer<'a> {
             self.values.insert(name.to_owned(), self.scope.get(name));
         }
         self.values.get(name).and_then(Option::as_deref)
-    }
-}
-
-fn bounded(text: &str) -> Result<(), ExpandError> {
-    if text.len() > MAX_EXPANSION_BYTES { Err(ExpandError::TooLarge) } else { Ok(()) }
-}
-
-/// Splits at blanks that were not quoted.
-#[derive(Default)]
-struct WordSplit {
-    words: Vec<String>,
-    word: String,
-}
-
-impl WordSplit {
-    fn add_char(&mut self, next: char) {
-        if !next.is_whitespace() {
-            self.word.push(next);
-        } else if !self.word.is_empty() {
-            self.words.push(std::mem::take(&mut self.word));
-        }
-    }
-
-    fn add_char_whole(&mut self, next: char) {
-        self.word.push(next);
-    }
-
-    fn add(&mut self, text: &str) {
-        text.chars().for_each(|next| self.add_char(next));
-    }
-
-    fn add_whole(&mut self, text: &str) {
-        self.word.push_str(text);
-    }
-
-    fn finish(mut self) -> Vec<String> {
-        if !self.word.is_empty() {
-            self.words.push(self.word);
-        }
-        self.words
     }
 }
