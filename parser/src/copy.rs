@@ -109,7 +109,7 @@ fn operands(text: &str, context: &mut Context<'_>) -> Option<Operands> {
 
 /// The words, each heredoc with the body that was found for it.
 fn sources(text: &str, context: &mut Context<'_>) -> Vec<Spanned<Source>> {
-    let mut bodies = context.heredocs.to_vec().into_iter();
+    let mut bodies = context.heredocs.iter().cloned();
     let words = grammar::copy_words(text).into_iter();
     words
         .map(|word| match word {

@@ -237,74 +237,44 @@ impl<'a> IgnoreEntry<'a> {
     }
 }
 
-/// At most so many `**` may stand within names, as in `a**b`: each doubles the alternatives.
-const MAX_INNER_STARS: usize = 4;
+/// Each `**` within a name, as in `a**b`, doubles the ways to read a pattern; nobody needs more of them.
+const MAX_READINGS: usize = 16;
 
-/// What a cleaned pattern comes down to. `**` as a whole name is any depth; at the end it stands for everything
-/// below, which is what a single star matches, since children of what matches match too. Within a name, `a**b` is
-/// `ab` or `a*/**/b`.
+/// What a cleaned pattern comes down to. `**` between slashes is any number of directories; at the end it stands
+/// for everything below, which is what a single star matches, since what is in a match matches too. Within a name
+/// it is nothing, or the rest of that name and more directories: `a**b` is `ab` or `a*/**/b`.
 fn alternatives(pattern: &str) -> Result<Vec<Vec<Component>>, GlobError> {
-    let mut pattern = pattern.to_owned();
-    if let Some(rest) = pattern.strip_prefix("**")
-        && !rest.is_empty()
-        && !rest.contains(['*', '?', '[', '\\'])
-        && !rest.starts_with('/')
-    {
-        // `**.go` matches by the end of the whole path, so the star reaches into the name.
-        pattern = format!("**/*{rest}");
-    }
-    if let Some(start) = pattern.strip_suffix("**") {
-        pattern = format!("{start}*");
-    }
-    let pattern = without_slash_behind_inner_stars(&pattern);
-    let mut written = vec![String::new()];
-    for (nth, part) in pattern.split('/').enumerate() {
-        let variants = inner_stars(part)?;
-        let mut next = Vec::new();
-        for start in &written {
-            let slash = if nth == 0 { "" } else { "/" };
-            next.extend(variants.iter().map(|variant| format!("{start}{slash}{variant}")));
+    let mut rest = pattern;
+    let mut readings = vec![String::new()];
+    while let Some((before, after)) = split_at_stars(rest) {
+        readings.iter_mut().for_each(|reading| reading.push_str(before));
+        if after.is_empty() {
+            rest = "*";
+            break;
         }
-        if next.len() > 1 << MAX_INNER_STARS {
+        let literal = !after.contains(['*', '?', '[', '\\']) && !after.starts_with('/');
+        if literal && rest.len() == pattern.len() && before.is_empty() {
+            // `**.go` is matched against the end of the whole path, so that its star reaches into the name.
+            readings = vec!["**/*".to_owned()];
+            rest = after;
+            break;
+        }
+        let mut further = Vec::new();
+        for reading in &mut readings {
+            if reading.is_empty() || reading.ends_with('/') {
+                reading.push_str("**/");
+            } else {
+                further.push(format!("{reading}*/**/"));
+            }
+        }
+        readings.extend(further);
+        if readings.len() > MAX_READINGS {
             return Err(GlobError);
         }
-        written = next;
+        // The stars take a slash behind them along, wherever they stand.
+        rest = after.strip_prefix('/').unwrap_or(after);
     }
-    written.iter().map(|path| anchored(path)).collect()
-}
-
-/// `**` takes a slash behind it along wherever it stands, so that `a**/b` is `a**b`.
-fn without_slash_behind_inner_stars(pattern: &str) -> String {
-    let mut joined = String::new();
-    let mut rest = pattern;
-    while let Some((before, after)) = split_at_stars(rest) {
-        joined.push_str(before);
-        let inner = !joined.is_empty() && !joined.ends_with('/');
-        joined.push_str("**");
-        rest = if inner { after.strip_prefix('/').unwrap_or(after) } else { after };
-    }
-    joined + rest
-}
-
-/// The ways to read a name with `**` in it.
-fn inner_stars(part: &str) -> Result<Vec<String>, GlobError> {
-    if part == "**" {
-        return Ok(vec![part.to_owned()]);
-    }
-    let Some((before, after)) = split_at_stars(part) else { return Ok(vec![part.to_owned()]) };
-    if after.matches("**").count() >= MAX_INNER_STARS {
-        return Err(GlobError);
-    }
-    let mut readings = Vec::new();
-    for after in inner_stars(after)? {
-        readings.push(format!("{before}{after}"));
-        readings.push(if before.is_empty() {
-            format!("**/{after}")
-        } else {
-            format!("{before}*/**/{after}")
-        });
-    }
-    Ok(readings)
+    readings.iter().map(|reading| anchored(&format!("{reading}{rest}"))).collect()
 }
 
 /// The text before and after the first `**`, stars in brackets or behind a backslash not counting.
