@@ -5,6 +5,11 @@ use std::sync::Arc;
 use forge_parser::ast::{MountKind, Network, Security, Sharing};
 use forge_store::{Digest, ImageConfig, Platform, Snapshot};
 
+/// The parser's words that ops are made of.
+pub mod types {
+    pub use forge_parser::ast::{MountKind, Network, Security, Sharing};
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {

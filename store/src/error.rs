@@ -18,6 +18,9 @@ pub enum StoreError {
         /// Its answer.
         source: io::Error,
     },
+    /// A tree in the store could not be reached.
+    #[error(transparent)]
+    RootDir(#[from] crate::rootdir::RootDirError),
     /// The index database refused.
     #[error("the store's index failed: {0}")]
     Index(#[from] rusqlite::Error),
