@@ -6,6 +6,7 @@
 mod sys;
 
 mod cgroup;
+pub mod network;
 mod sandbox;
 mod seccomp;
 pub mod user;

@@ -11,8 +11,8 @@ mod signals;
 pub(crate) use interface::bring_up_loopback;
 pub(crate) use mount::set_mount_attributes;
 pub(crate) use process::{
-    Cloned, clone_process, close, close_on_exec_from, execve, exit_at_once, join_session_keyring,
-    kill_everyone, load_seccomp_filter, set_user_ids, unshare,
+    Cloned, clone_process, close, close_on_exec_from, die_with_this_thread, execve, exit_at_once,
+    join_session_keyring, kill_everyone, load_seccomp_filter, set_user_ids, unshare,
 };
 pub(crate) use signals::{block, ignore, reset_all, signal_fd};
 

@@ -123,3 +123,15 @@ pub(crate) fn close(descriptor: &OwnedFd) {
     // SAFETY: this process leaves by `exit_at_once`, so the owner's destructor does not run here.
     unsafe { libc::close(descriptor.as_raw_fd()) };
 }
+
+/// Has the kernel kill the program that `command` starts when the thread that starts it is gone.
+pub(crate) fn die_with_this_thread(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure makes one system call, which is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            super::checked(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into())
+                .map(drop)
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! Network namespaces held by descriptor. No name, no bind mount: when forge is gone, so are they.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use super::netlink::Netlink;
+use super::userspace::Helper;
+use super::veth::Subnet;
+use super::{Forwarder, NetworkError};
+use crate::sys;
+
+/// An address that is never ours, to ask the kernel whether there is a route to the outside.
+const OUTSIDE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 254), 9);
+
+/// A new namespace with nothing but loopback, and sockets that live in it.
+#[derive(Debug)]
+pub(super) struct Bare {
+    pub(super) descriptor: OwnedFd,
+    pub(super) netlink: Netlink,
+    probe: UdpSocket,
+}
+
+impl Bare {
+    /// Makes one. A thread of its own enters it, opens what is needed, and ends: the other threads never leave the
+    /// host's.
+    pub(super) fn new() -> Result<Bare, NetworkError> {
+        let make = || -> io::Result<Bare> {
+            sys::unshare(libc::CLONE_NEWNET)?;
+            sys::bring_up_loopback()?;
+            Ok(Bare {
+                descriptor: File::open("/proc/thread-self/ns/net")?.into(),
+                netlink: Netlink::open()?,
+                probe: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?,
+            })
+        };
+        let made = std::thread::spawn(make).join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        made.map_err(NetworkError::kernel("create network namespace"))
+    }
+
+    /// Whether a packet to the outside would find a route.
+    pub(super) fn has_route(&self) -> bool {
+        self.probe.connect(OUTSIDE).is_ok()
+    }
+}
+
+/// A namespace with a network.
+#[derive(Debug)]
+pub(super) struct Namespace {
+    descriptor: OwnedFd,
+    /// What carries its traffic. The order matters: both go before the descriptor is closed.
+    _helper: Option<Helper>,
+    _subnet: Option<Subnet>,
+    forwarder: Forwarder,
+}
+
+impl Namespace {
+    pub(super) fn with_helper(bare: Bare, helper: Helper) -> Namespace {
+        let forwarder = Some(helper.forwarder());
+        Namespace { descriptor: bare.descriptor, _helper: Some(helper), _subnet: None, forwarder }
+    }
+
+    pub(super) fn with_subnet(bare: Bare, subnet: Subnet) -> Namespace {
+        Namespace { descriptor: bare.descriptor, _helper: None, _subnet: Some(subnet), forwarder: None }
+    }
+
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.descriptor
+    }
+
+    pub(super) fn forwarder(&self) -> Forwarder {
+        self.forwarder
+    }
+}
