@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -16,6 +16,7 @@ use super::namespace::Bare;
 use super::resolv_conf::Forwarders;
 use crate::userns::find_program;
 
+const NAMESPACE: &str = "/proc/self/fd/0";
 const TUN: &str = "/dev/net/tun";
 /// How long a helper may take to configure the namespace.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,7 +48,8 @@ impl Program {
         }
     }
 
-    fn arguments(self, namespace: &str) -> Vec<String> {
+    /// The namespace is the program's standard input: it may open its own descriptors by path, but not ours.
+    fn arguments(self) -> Vec<String> {
         let dns = PASTA_DNS.to_string();
         let words: Vec<&str> = match self {
             Program::Pasta => vec![
@@ -70,14 +72,14 @@ impl Program {
                 "-I",
                 "eth0",
                 "--netns",
-                namespace,
+                NAMESPACE,
             ],
             Program::Slirp4netns => vec![
                 "--configure",
                 "--disable-host-loopback",
                 "--mtu=65520",
                 "--netns-type=path",
-                namespace,
+                NAMESPACE,
                 "eth0",
             ],
         };
@@ -110,8 +112,9 @@ impl Helper {
             error,
             remedy: "as root: modprobe tun; chmod 0666 /dev/net/tun",
         })?;
-        let link = format!("/proc/{}/fd/{}", std::process::id(), namespace.descriptor.as_raw_fd());
-        let (helper, failure) = Helper::keep(program, path, program.arguments(&link));
+        let inherited =
+            namespace.descriptor.try_clone().map_err(NetworkError::kernel("pass network namespace on"))?;
+        let (helper, failure) = Helper::keep(program, path, inherited);
         let deadline = Instant::now() + PATIENCE;
         while !namespace.has_route() {
             if let Ok(message) = failure.try_recv() {
@@ -131,13 +134,13 @@ impl Helper {
     fn keep(
         program: Program,
         path: PathBuf,
-        arguments: Vec<String>,
+        namespace: OwnedFd,
     ) -> (Helper, std::sync::mpsc::Receiver<String>) {
         let (stop, stopped) = channel::<()>();
         let (tell, failure) = channel();
         let keeper = std::thread::spawn(move || {
             let mut command = Command::new(path);
-            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.args(program.arguments()).stdin(namespace).stdout(Stdio::null()).stderr(Stdio::piped());
             crate::sys::die_with_this_thread(&mut command);
             match command.spawn() {
                 Ok(mut child) => wait_for_either(&mut child, &stopped, &tell),

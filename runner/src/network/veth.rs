@@ -53,11 +53,13 @@ impl Nat {
             lock_for_setup(&directory).map_err(NetworkError::kernel("lock build network"))?;
         let netlink = Netlink::open().map_err(NetworkError::kernel("open netlink socket"))?;
         let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-        let was_forwarding = turn_on_forwarding(&directory)?;
-        run_nft(&nft, &table(was_forwarding))?;
-        drop(setup);
         let mtu = uplink_mtu(&routes);
-        Ok(Nat { nft, directory, users, netlink, network: free_network(&routes), mtu })
+        let nat = Nat { nft, directory, users, netlink, network: free_network(&routes), mtu };
+        let installed =
+            turn_on_forwarding(&nat.directory).and_then(|before| run_nft(&nat.nft, &table(before)));
+        // Unlocked before `nat` can be dropped, which takes the same lock to undo what was done.
+        drop(setup);
+        installed.map(|()| nat)
     }
 
     /// Connects a namespace to the outside.
