@@ -18,7 +18,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use namespace::Namespace;
-use resolv_conf::Forwarders;
 use userspace::{Helper, Program};
 use veth::Nat;
 
@@ -277,6 +276,3 @@ impl Drop for Lease<'_> {
         }
     }
 }
-
-/// Where queries to a loopback-only resolver of the host go.
-pub(crate) type Forwarder = Option<Forwarders>;

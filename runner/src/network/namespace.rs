@@ -5,10 +5,11 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 
+use super::NetworkError;
 use super::netlink::Netlink;
+use super::resolv_conf::Forwarder;
 use super::userspace::Helper;
 use super::veth::Subnet;
-use super::{Forwarder, NetworkError};
 use crate::sys;
 
 /// An address that is never ours, to ask the kernel whether there is a route to the outside.
@@ -52,7 +53,7 @@ pub(super) struct Namespace {
     /// What carries its traffic. The order matters: both go before the descriptor is closed.
     _helper: Option<Helper>,
     _subnet: Option<Subnet>,
-    forwarder: Forwarder,
+    forwarder: Option<Forwarder>,
 }
 
 impl Namespace {
@@ -69,7 +70,7 @@ impl Namespace {
         &self.descriptor
     }
 
-    pub(super) fn forwarder(&self) -> Forwarder {
+    pub(super) fn forwarder(&self) -> Option<Forwarder> {
         self.forwarder
     }
 }

@@ -1,8 +1,9 @@
 //! What /etc/resolv.conf and /etc/hosts say in a sandbox.
 //!
 //! The host's resolvers are taken over, except for those on loopback, which mean something else in another network
-//! namespace. systemd-resolved (127.0.0.53) names the real ones in a file of its own. Where nothing remains, a helper
-//! forwards queries to the host's resolver; without one, public resolvers take its place, as BuildKit does.
+//! namespace. systemd-resolved (127.0.0.53) names the real ones in a file of its own. Where nothing remains, public
+//! resolvers take their place, as BuildKit does. A network helper (pasta, slirp4netns) forwards queries to whatever
+//! the host uses, at an address of its own; then that is the only server.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +17,7 @@ const PUBLIC: [Ipv4Addr; 2] = [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(8, 8, 4,
 
 /// The address at which a helper takes queries for the host's resolver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forwarders(pub Ipv4Addr);
+pub struct Forwarder(pub Ipv4Addr);
 
 /// For a step on the host's network: the host's file as it is.
 #[must_use]
@@ -26,7 +27,7 @@ pub fn for_host() -> String {
 
 /// For a step in a namespace.
 #[must_use]
-pub fn for_namespace(forwarder: Option<Forwarders>) -> String {
+pub fn for_namespace(forwarder: Option<Forwarder>) -> String {
     let mut text = fs::read_to_string(HOST_FILE).unwrap_or_default();
     if servers(&text).collect::<Vec<_>>() == [SYSTEMD_STUB] {
         text = fs::read_to_string(SYSTEMD_FILE).unwrap_or(text);
@@ -53,7 +54,7 @@ pub fn hosts(hostname: &str, added: &[(String, IpAddr)]) -> String {
 }
 
 /// Keeps search domains and options, and the servers that can be reached.
-fn rewrite(text: &str, forwarder: Option<Forwarders>) -> String {
+fn rewrite(text: &str, forwarder: Option<Forwarder>) -> String {
     let mut result: String = text
         .lines()
         .filter(|line| {
@@ -64,10 +65,10 @@ fn rewrite(text: &str, forwarder: Option<Forwarders>) -> String {
     // IPv6 servers too are unreachable where the namespace only has IPv4.
     let reachable: Vec<IpAddr> =
         servers(text).filter(|server| server.is_ipv4() && !server.is_loopback()).collect();
-    let servers = match (reachable.is_empty(), forwarder) {
-        (false, _) => reachable,
-        (true, Some(Forwarders(address))) => vec![address.into()],
-        (true, None) => PUBLIC.map(IpAddr::V4).to_vec(),
+    let servers = match (forwarder, reachable.is_empty()) {
+        (Some(Forwarder(address)), _) => vec![address.into()],
+        (None, false) => reachable,
+        (None, true) => PUBLIC.map(IpAddr::V4).to_vec(),
     };
     for server in servers {
         result.push_str(&format!("nameserver {server}\n"));
@@ -94,9 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reachable_server_a_forwarder_or_public_ones_answer() {
+    fn a_forwarder_answers_for_all_and_public_servers_where_none_is_reachable() {
         let text = "nameserver 127.0.0.1\nnameserver ::1\n";
-        assert_eq!(rewrite(text, Some(Forwarders(Ipv4Addr::new(10, 0, 2, 3)))), "nameserver 10.0.2.3\n");
+        assert_eq!(rewrite(text, Some(Forwarder(Ipv4Addr::new(10, 0, 2, 3)))), "nameserver 10.0.2.3\n");
         assert_eq!(rewrite(text, None), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::NetworkError;
 use super::namespace::Bare;
-use super::resolv_conf::Forwarders;
+use super::resolv_conf::Forwarder;
 use crate::userns::find_program;
 
 const NAMESPACE: &str = "/proc/self/fd/0";
@@ -151,10 +151,10 @@ impl Helper {
     }
 
     /// Where the namespace reaches the host's resolver.
-    pub(super) fn forwarder(&self) -> Forwarders {
+    pub(super) fn forwarder(&self) -> Forwarder {
         match self.program {
-            Program::Pasta => Forwarders(PASTA_DNS),
-            Program::Slirp4netns => Forwarders(SLIRP_DNS),
+            Program::Pasta => Forwarder(PASTA_DNS),
+            Program::Slirp4netns => Forwarder(SLIRP_DNS),
         }
     }
 }
