@@ -10,6 +10,7 @@
 mod blocks;
 mod codec;
 pub mod compression;
+pub mod decompress;
 mod gzip;
 mod header;
 pub mod pack;
@@ -18,6 +19,7 @@ pub mod write;
 mod zstd;
 
 pub use compression::{Compression, GzipLevel, Threads, ZstdLevel};
+pub use decompress::{Accept, Decompressed, Encoding};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};
 pub use read::{Entry, EntryKind, ReadError, TarReader};
 pub use write::{LayerWriter, WriteError, WriteOptions, write_tree};
