@@ -15,6 +15,7 @@ mod gzip;
 mod header;
 pub mod pack;
 pub mod read;
+pub mod unpack;
 pub mod write;
 mod zstd;
 
@@ -22,4 +23,5 @@ pub use compression::{Compression, GzipLevel, Threads, ZstdLevel};
 pub use decompress::{Accept, Decompressed, Encoding};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};
 pub use read::{Entry, EntryKind, ReadError, TarReader};
+pub use unpack::{UnpackError, UnpackLimits, UnpackOptions, Unpacked, unpack, unpack_blob};
 pub use write::{LayerWriter, WriteError, WriteOptions, write_tree};

@@ -115,6 +115,11 @@ impl<R: Read> TarReader<R> {
         Ok(Some(Piece { offset, bytes }))
     }
 
+    /// Bytes of the archive that were read and used so far.
+    pub fn offset(&self) -> u64 {
+        self.input.offset()
+    }
+
     /// The source, of which some bytes past the archive's end may have been read.
     pub fn into_inner(self) -> R {
         self.input.into_inner()
