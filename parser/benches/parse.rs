@@ -93,7 +93,7 @@ fn heredocs(bytes: usize) -> String {
 }
 
 fn pairs(bytes: usize) -> String {
-    let line = "ENV a=b c=\"d e\" f='g h' i\\ j=k l=m n=\"$o\" p=q \\\n  r=s t=u v=w x=y z=0 aa=bb cc=dd ee=ff gg=hh ii=jj\n";
+    let line = "ENV a=b c=\"d e\" f='g h' i\\ j=k l=m n=\"$o\" p=q \\\n  r=s t=u v=w x=y z=0 aa=bb cc=dd ee=ff gg=hh ii=jj \\\n  TITLE='some words that stand in quotes'\n";
     format!("FROM alpine\n{}", line.repeat(bytes / line.len()))
 }
 

@@ -140,7 +140,8 @@ impl IgnorePatterns {
         self.negated.contains(&true)
     }
 
-    /// Whether `path`, relative and with slashes, is excluded. The root itself never is.
+    /// Whether `path`, relative and with slashes, is excluded. The root itself never is. This begins at the root each
+    /// time: whoever has a tree's worth of paths takes [`Self::walker`].
     pub fn excludes(&self, path: &[u8]) -> bool {
         let mut directory = self.walker();
         let mut names =

@@ -6,6 +6,7 @@ use crate::flags::Flags;
 use crate::grammar::{self, Head, Piece};
 use crate::json::{self, Json};
 use crate::problem::Problem;
+use crate::signal::parse_signal;
 use crate::span::{Span, Spanned};
 use crate::{copy, healthcheck, run, suggest};
 
@@ -41,6 +42,20 @@ pub(crate) fn takes_heredocs(head: &Head<'_>) -> bool {
         });
     }
     (is("RUN") || is("COPY") || is("ADD")) && matches!(json::read(head.arguments.text), Json::No)
+}
+
+/// About how many words the instruction is going to be split into, for a bound; never too few by much.
+pub(crate) fn count_words(head: &Head<'_>) -> usize {
+    let text = head.arguments.text;
+    let shell =
+        ["RUN", "CMD", "ENTRYPOINT", "SHELL", "HEALTHCHECK", "USER", "WORKDIR", "STOPSIGNAL", "MAINTAINER"];
+    let whole = shell.iter().any(|name| head.name.text.eq_ignore_ascii_case(name));
+    let separators = match (whole, text.contains('[')) {
+        (true, false) => 0,
+        (true, true) => text.bytes().filter(|byte| *byte == b',').count(),
+        (false, _) => text.bytes().filter(|byte| byte.is_ascii_whitespace() || *byte == b',').count(),
+    };
+    head.flags.len() + separators
 }
 
 /// Everything but FROM. `bodies` is the heredocs' text as it stands in the file, for a trigger; `end` is where
@@ -95,7 +110,7 @@ fn kind(head: Head<'_>, context: &mut Context<'_>) -> Option<Kind> {
         "LABEL" => Kind::Label(pairs(text, context)?),
         "EXPOSE" => Kind::Expose(expose(text, context)?),
         "VOLUME" => Kind::Volume(volume(text, context)?),
-        "STOPSIGNAL" => Kind::Stopsignal(one(text, context)?),
+        "STOPSIGNAL" => Kind::Stopsignal(stopsignal(text, context)?),
         "USER" => Kind::User(one(text, context)?),
         "WORKDIR" => Kind::Workdir(one(text, context)?),
         _ => Kind::Maintainer(one(text, context)?),
@@ -161,6 +176,18 @@ fn one(text: &str, context: &mut Context<'_>) -> Option<Spanned<String>> {
         return None;
     }
     Some(context.spanned(&Piece { text, start: 0 }))
+}
+
+/// A signal that is written out can be checked at once; quotes and variables are for later.
+fn stopsignal(text: &str, context: &mut Context<'_>) -> Option<Spanned<String>> {
+    let signal = one(text, context)?;
+    if !text.contains(['$', '"', '\'', '\\', '`'])
+        && let Err(error) = parse_signal(text)
+    {
+        let hint = "write a name such as SIGTERM, or a number";
+        context.report(Problem::new(error.to_string(), signal.span).with_hint(hint));
+    }
+    Some(signal)
 }
 
 /// Nothing was given where something must be.

@@ -9,6 +9,10 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// Instructions in one file.
 pub const MAX_INSTRUCTIONS: usize = 10_000;
 
+/// Words that all instructions together are split into: pairs, paths, ports, flags, elements of JSON arrays. What
+/// goes to a shell as it is does not count.
+pub const MAX_WORDS: usize = 250_000;
+
 /// Problems reported for one file; what is wrong beyond them shows once these are mended.
 pub const MAX_PROBLEMS: usize = 1_000;
 

@@ -8,7 +8,7 @@ use crate::flags::{Flags, Known, Type};
 use crate::grammar::{self, Head};
 use crate::heredoc::{self, Body, HeredocWord};
 use crate::instruction;
-use crate::limits::{MAX_FILE_BYTES, MAX_INSTRUCTIONS};
+use crate::limits::{MAX_FILE_BYTES, MAX_INSTRUCTIONS, MAX_WORDS};
 use crate::lines::{Lines, LogicalLine};
 use crate::problem::{Problem, Problems};
 use crate::span::{Span, Spanned};
@@ -96,6 +96,7 @@ struct File {
     stages: Vec<Stage>,
     notes: Notes,
     count: usize,
+    words: usize,
     /// A FROM was seen, be it one that could not be read.
     from_seen: bool,
     /// An instruction before any FROM was reported.
@@ -112,6 +113,7 @@ impl File {
             stages: Vec::new(),
             notes: Notes::default(),
             count: 0,
+            words: 0,
             from_seen: false,
             stray_seen: false,
             trigger: false,
@@ -142,6 +144,13 @@ impl File {
             problems.push(problem.with_hint("the line holds nothing but a continuation mark: remove it"));
             return true;
         };
+        self.words += instruction::count_words(&head);
+        if self.words > MAX_WORDS {
+            let message = format!("the Dockerfile has more than {MAX_WORDS} words");
+            let problem = Problem::new(message, line.map.span(0, head.name.text.len()));
+            problems.push(problem.with_hint("move lists and data into files"));
+            return false;
+        }
         let words = if text.contains("<<") && instruction::takes_heredocs(&head) {
             grammar::heredocs(text)
         } else {

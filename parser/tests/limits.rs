@@ -53,6 +53,22 @@ fn there_may_be_many_instructions_but_not_more() {
 }
 
 #[test]
+fn there_may_be_many_words_but_not_more() {
+    let pairs = format!("ENV a=b{}\n", " a=b".repeat(100_000));
+    assert_eq!(instructions(&format!("FROM a\n{pairs}{pairs}")), 3);
+    assert_eq!(
+        message(&format!("FROM a\n{pairs}{pairs}{pairs}")),
+        "the Dockerfile has more than 250000 words"
+    );
+    let array = format!("CMD [\"a\"{}]\n", ",\"a\"".repeat(200_000));
+    assert_eq!(message(&format!("FROM a\n{array}{array}")), "the Dockerfile has more than 250000 words");
+    assert_eq!(
+        instructions(&format!("FROM a\n{}", format!("RUN {}\n", "a ".repeat(100_000)).repeat(10))),
+        11
+    );
+}
+
+#[test]
 fn problems_are_told_up_to_a_bound() {
     let text = format!("FROM a\n{}", "NOPE\n".repeat(5_000));
     assert_eq!(parse(text.as_bytes()).unwrap_err().len(), MAX_PROBLEMS);

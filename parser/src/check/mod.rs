@@ -1,6 +1,6 @@
 //! The build checks: what is legal but probably not meant.
 //!
-//! [`check`] does those that need only the text. Those that need variables, images or files are the solver's; it
+//! Parsing does those that need only the text. Those that need variables, images or files are the solver's; it
 //! makes its warnings with the constructors of [`Warning`] and asks [`CheckConfig`] whether anybody wants them.
 
 mod config;
