@@ -282,3 +282,20 @@ fn names_that_are_no_text_are_matched_too() {
     assert!(!patterns.excludes(b"\xFF\xFF.txt"));
     assert!(!patterns.excludes(b"") && !patterns.excludes(b"."));
 }
+
+/// Every folder of `testdata/ignore` holds an ignore file and paths, `+` what stays and `-` what is excluded.
+#[test]
+fn whole_files_exclude_what_was_written_down() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/ignore");
+    let mut paths = 0;
+    for case in std::fs::read_dir(folder).unwrap() {
+        let case = case.unwrap().path();
+        let patterns = IgnorePatterns::parse(&std::fs::read(case.join("dockerignore")).unwrap()).unwrap();
+        for line in std::fs::read_to_string(case.join("paths.txt")).unwrap().lines() {
+            let (sign, path) = line.split_once(' ').unwrap();
+            assert_eq!(patterns.excludes(path.as_bytes()), sign == "-", "{} {path}", case.display());
+            paths += 1;
+        }
+    }
+    assert!(paths >= 40, "only {paths} paths");
+}
