@@ -47,7 +47,8 @@ pub(crate) fn tell(control: &OwnedFd, report: &Report) {
 fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Result<Exit, Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).at(Phase::Internal, "death signal")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Phase::Internal, "dumpable flag")?;
-    sys::reset_all().at(Phase::Internal, "signals")?;
+    // The zygote ignores it, to have its children reaped.
+    sys::restore_default(libc::SIGCHLD).at(Phase::Internal, "signals")?;
     let signals = [libc::SIGCHLD];
     sys::block(&signals).at(Phase::Internal, "signal mask")?;
     let children = sys::signal_fd(&signals).at(Phase::Internal, "signalfd")?;

@@ -50,7 +50,7 @@ fn confine(spec: &SandboxSpec, ids: &Ids, streams: &Streams, filter: &Program) -
     }
     privileges::become_user(ids, security)?;
     privileges::drop_capabilities(ids, security)?;
-    sys::reset_all().at(Phase::Privileges, "signals")
+    sys::unblock_all().at(Phase::Privileges, "signals")
 }
 
 fn connect(streams: &Streams, terminal: bool) -> io::Result<()> {

@@ -14,7 +14,7 @@ pub(crate) use process::{
     Cloned, clone_process, close, close_on_exec_from, die_with_this_thread, execve, exit_at_once,
     join_session_keyring, kill_everyone, load_seccomp_filter, set_user_ids, unshare,
 };
-pub(crate) use signals::{block, ignore, reset_all, signal_fd};
+pub(crate) use signals::{block, ignore, reset_all, restore_default, signal_fd, unblock_all};
 
 /// Turns the result of a raw call into `io::Result`.
 fn checked(result: libc::c_long) -> std::io::Result<libc::c_long> {

@@ -28,19 +28,30 @@ fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
 /// runtime ignores SIGPIPE, and an ignored signal stays ignored through `execve`.
 pub(crate) fn reset_all() -> io::Result<()> {
     for signal in 1..=LAST_SIGNAL {
-        // The raw call, since libc keeps two signals to itself and would leave them as they were inherited. KILL and
-        // STOP refuse; they need no reset.
-        // SAFETY: an all-zero kernel sigaction (larger than any architecture's) means SIG_DFL with no flags.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                [0_u64; 8].as_ptr(),
-                std::ptr::null_mut::<u64>(),
-                8_usize,
-            )
-        };
+        // KILL and STOP refuse; they need no reset.
+        let _ = restore_default(signal);
     }
+    unblock_all()
+}
+
+/// Gives one signal its default disposition.
+pub(crate) fn restore_default(signal: libc::c_int) -> io::Result<()> {
+    // The raw call, since libc keeps two signals to itself and would leave them as they were inherited.
+    // SAFETY: an all-zero kernel sigaction (larger than any architecture's) means SIG_DFL with no flags.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            [0_u64; 8].as_ptr(),
+            std::ptr::null_mut::<u64>(),
+            8_usize,
+        )
+    };
+    super::checked(result).map(drop)
+}
+
+/// Empties the signal mask.
+pub(crate) fn unblock_all() -> io::Result<()> {
     let none = empty_set();
     // SAFETY: `none` is an initialised set; the old one is not asked for.
     super::checked(

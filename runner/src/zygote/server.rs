@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, setsid};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
 
 use super::wire::{self, Parcel};
 use crate::sandbox::init;
@@ -19,7 +19,9 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
     let _ = rustix::thread::set_name(c"forge-zygote");
     // Out of the terminal's process group: Ctrl-C is for forge, which then ends its sandboxes in order.
     let _ = setsid();
-    sys::ignore(Signal::CHILD.as_raw())?;
+    // What is ignored here would be ignored by every step; handlers go with exec.
+    sys::reset_all()?;
+    sys::ignore(libc::SIGCHLD)?;
     rustix::process::umask(rustix::fs::Mode::empty());
     let filter = Program::compile();
     while let Some(parcel) = wire::receive_request(socket)? {
