@@ -40,6 +40,7 @@ const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 pub(super) struct KernelTrees {
     pub(super) proc: OwnedFd,
     pub(super) sys: OwnedFd,
+    pub(super) dev: OwnedFd,
 }
 
 /// Mounts them all below `root`, whose mount points exist.
@@ -49,8 +50,8 @@ pub(super) fn mount(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> 
     let sys = sysfs(spec).at(Phase::Mount, "sysfs on /sys")?;
     put(&sys, root, "sys")?;
     mount_cgroups(&sys, spec);
-    mount_dev(root, workshop, spec)?;
-    Ok(KernelTrees { proc, sys })
+    let dev = mount_dev(root, workshop, spec)?;
+    Ok(KernelTrees { proc, sys, dev })
 }
 
 /// Attaches `mount` to a directory that must be one: an image that makes /proc a symbolic link is refused, since
@@ -95,7 +96,7 @@ fn mount_cgroups(sys: &OwnedFd, spec: &SandboxSpec) {
     }
 }
 
-fn mount_dev(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> Result<(), Failure> {
+fn mount_dev(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> Result<OwnedFd, Failure> {
     let inside = workshop.directory("dev").at(Phase::Mount, "tmpfs on /dev")?;
     fill_dev(&inside, spec).at(Phase::Mount, "contents of /dev")?;
     let nodev =
@@ -110,7 +111,8 @@ fn mount_dev(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> Result<
         let name = node.target.strip_prefix("/dev/").unwrap_or(&node.target);
         bind_node(&dev, name, || extra_device(&node.host))?;
     }
-    mount_below_dev(&dev, spec)
+    mount_below_dev(&dev, spec)?;
+    Ok(dev)
 }
 
 fn fill_dev(dev: &OwnedFd, spec: &SandboxSpec) -> io::Result<()> {

@@ -34,6 +34,18 @@ use super::workshop::Workshop;
 pub(super) struct Wanted {
     pub(super) path: PathBuf,
     pub(super) kind: Kind,
+    /// A symbolic link in its place is not to be covered up, so that mounting refuses it.
+    may_be_link: bool,
+}
+
+impl Wanted {
+    pub(super) fn new(path: impl Into<PathBuf>, kind: Kind) -> Wanted {
+        Wanted { path: path.into(), kind, may_be_link: true }
+    }
+
+    pub(super) fn ordinary_directory(path: &str) -> Wanted {
+        Wanted { path: path.into(), kind: Kind::Directory, may_be_link: false }
+    }
 }
 
 /// The mounted, not yet attached tree.
@@ -149,12 +161,13 @@ impl Overlay<'_> {
 fn missing<'a>(root: &OwnedFd, wanted: &'a [Wanted]) -> Result<Vec<&'a Wanted>, Failure> {
     let mut missing = Vec::new();
     for point in wanted {
-        // A final symbolic link is a mount point of its own; only an absent name needs one made.
-        let found =
+        let named =
             mountpoints::open(root, &point.path, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::empty());
-        let followed =
+        let found =
             mountpoints::find(root, &point.path).at(Phase::Mount, point.path.display().to_string())?;
-        if followed.is_none() && (point.kind == Kind::Directory || found.is_err()) {
+        // A file is mounted on the name itself, even on a dangling link; a directory on what the name leads to.
+        let covers_link = point.kind == Kind::Directory && point.may_be_link;
+        if found.is_none() && (named.is_err() || covers_link) {
             missing.push(point);
         }
     }

@@ -1,7 +1,7 @@
 //! The whole tree of a sandbox, put together in order: rootfs, kernel file systems, generated files, the spec's own
 //! mounts, masks; then made the root, with the host's tree detached.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat};
@@ -34,14 +34,22 @@ impl Remains {
 
     /// Takes back every mount point that was made; all processes of the sandbox are gone.
     pub(super) fn take_back(self) {
-        for mount in self.mounted_over.into_iter().rev() {
-            // A mount point cannot be removed from the namespace it is used in.
-            if fchdir(&mount).is_ok() {
-                let _ = unmount(".", UnmountFlags::DETACH);
-            }
-        }
+        self.unmount();
         mountpoints::take_back(self.made);
         self.root.remove_shadow();
+    }
+
+    /// A mount point cannot be removed from the namespace it is used in. The mounts are named through our own
+    /// descriptors, the first of which is /proc's: no path of the tree is believed.
+    fn unmount(&self) {
+        let Some((proc, others)) = self.mounted_over.split_first() else { return };
+        if self.made.is_empty() || fchdir(proc).is_err() {
+            return;
+        }
+        for mount in others.iter().rev() {
+            let _ = unmount(format!("self/fd/{}", mount.as_raw_fd()), UnmountFlags::DETACH);
+        }
+        let _ = unmount(".", UnmountFlags::DETACH);
     }
 }
 
@@ -67,7 +75,8 @@ pub(super) fn build(spec: &SandboxSpec, skeleton: &Path, handles: Vec<OwnedFd>) 
     if spec.security.confined {
         masks::lay(&trees, &workshop)?;
     }
-    let Furnisher { made, over, .. } = furnisher;
+    let Furnisher { made, mut over, .. } = furnisher;
+    over.splice(..0, [trees.proc, trees.sys, trees.dev]);
     enter(&root.mount)?;
     Ok(Remains { root, made, mounted_over: over })
 }
@@ -85,18 +94,17 @@ fn enter(root: &OwnedFd) -> Result<(), Failure> {
 
 /// The mount points that the rootfs itself must have. One that lies inside another mount is that mount's business.
 fn wanted(spec: &SandboxSpec, handles: &[OwnedFd]) -> Result<Vec<Wanted>, Failure> {
-    let mut wanted: Vec<Wanted> =
-        ["/proc", "/sys", "/dev"].map(|path| Wanted { path: path.into(), kind: Kind::Directory }).into();
+    let mut wanted: Vec<Wanted> = ["/proc", "/sys", "/dev"].map(Wanted::ordinary_directory).into();
     for (path, contents) in [("/etc/resolv.conf", &spec.resolv_conf), ("/etc/hosts", &spec.hosts)] {
         if contents.is_some() {
-            wanted.push(Wanted { path: path.into(), kind: Kind::File });
+            wanted.push(Wanted::new(path, Kind::File));
         }
     }
     for mount in &spec.mounts {
         let path = PathBuf::from(&mount.target);
-        let covered = wanted.iter().any(|other| path.starts_with(&other.path));
+        let covered = wanted.iter().any(|other: &Wanted| path.starts_with(&other.path));
         if !covered {
-            wanted.push(Wanted { path, kind: kind(mount, handles)? });
+            wanted.push(Wanted::new(path, kind(mount, handles)?));
         }
     }
     Ok(wanted)

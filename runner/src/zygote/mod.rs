@@ -104,7 +104,11 @@ pub fn serve_if_zygote(first_argument: Option<&OsStr>) -> Option<std::process::E
     if first_argument != Some(OsStr::new(NAME)) {
         return None;
     }
-    let served = rustix::stdio::stdin().try_clone_to_owned().and_then(|socket| server::serve(&socket));
+    // The socket leaves descriptor 0, so that no sandbox inherits it there.
+    let served = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+        .and_then(|socket| rustix::stdio::dup2_stdin(rustix::stdio::stdout()).map(|()| socket))
+        .map_err(io::Error::from)
+        .and_then(|socket| server::serve(&socket));
     Some(if served.is_ok() { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE })
 }
 
