@@ -19,7 +19,7 @@ pub mod unpack;
 pub mod write;
 mod zstd;
 
-pub use compression::{Compression, GzipLevel, Threads, ZstdLevel};
+pub use compression::{Compression, GzipLevel, ZstdLevel};
 pub use decompress::{Accept, Decompressed, Encoding};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};
 pub use read::{Entry, EntryKind, ReadError, TarReader};

@@ -16,6 +16,7 @@ pub mod rootdir;
 pub mod session;
 pub mod snapshot;
 pub mod tags;
+pub mod threads;
 pub mod tree;
 
 pub use blobs::{Blobs, Ingest, NewBlob};
@@ -30,3 +31,4 @@ pub use rootdir::RootDir;
 pub use session::Draft;
 pub use snapshot::{Layer, Pulled, Snapshot};
 pub use tags::{Tag, Tags};
+pub use threads::Threads;

@@ -15,16 +15,20 @@
 //! record (see [`node`]). Redirected directories and metadata-only copies are not part of the format: a tree
 //! that has them says something only its old mount understood, and is refused.
 
+pub mod content;
 pub mod entry;
 pub mod error;
+mod hash_files;
 pub mod merged;
 mod merged_walk;
 pub mod node;
 mod read;
 pub mod walk;
 
+pub use content::{ContentHasher, ContentOptions, FileHash, Mtimes, content_of};
 pub use entry::{CAPABILITY_XATTR, Entry, Node, ReadOptions, XattrFilter};
 pub use error::TreeError;
+pub use hash_files::hash_files;
 pub use merged::{Found, MergedTree};
 pub use merged_walk::MergedWalk;
 pub use walk::Walk;

@@ -7,9 +7,9 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 
 use forge_store::layer::{
-    Compression, GzipLevel, PackOptions, Packed, Packer, Threads, WriteOptions, ZstdLevel, pack_tree,
+    Compression, GzipLevel, PackOptions, Packed, Packer, WriteOptions, ZstdLevel, pack_tree,
 };
-use forge_store::{DiffId, Digest};
+use forge_store::{DiffId, Digest, Threads};
 use judges::fixture::Fixture;
 use proptest::prelude::*;
 use tempfile::TempDir;

@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::Threads;
 use super::codec::{Codec, Compressed};
+use crate::Threads;
 
 /// Uncompressed bytes, shared between the threads that hash and those that compress.
 pub(super) type Block = Arc<Vec<u8>>;

@@ -1,7 +1,4 @@
-//! How a layer's blob is compressed, and with how many threads.
-
-use std::num::NonZeroUsize;
-use std::thread::available_parallelism;
+//! How a layer's blob is compressed.
 
 /// The compression of a blob. The same tar and the same value give the same bytes, whatever the threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +18,6 @@ pub struct GzipLevel(u8);
 /// 1 (fastest) to 22 (smallest); 3 by default, as everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ZstdLevel(u8);
-
-/// How many threads compress: from one to [`Threads::MAX`]. Each takes about a megabyte with gzip, and five with
-/// zstd at its default level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Threads(usize);
 
 impl GzipLevel {
     /// `None` beyond 9.
@@ -60,31 +52,5 @@ impl ZstdLevel {
 impl Default for ZstdLevel {
     fn default() -> Self {
         Self(3)
-    }
-}
-
-impl Threads {
-    /// More do not help: the thread that reads and hashes is then the slowest.
-    pub const MAX: usize = 16;
-
-    /// One for each core that this process may use.
-    pub fn available() -> Self {
-        Self::new(available_parallelism().unwrap_or(NonZeroUsize::MIN))
-    }
-
-    /// As many, but at most [`Threads::MAX`].
-    pub fn new(count: NonZeroUsize) -> Self {
-        Self(count.get().min(Self::MAX))
-    }
-
-    /// The number.
-    pub fn get(self) -> usize {
-        self.0
-    }
-}
-
-impl Default for Threads {
-    fn default() -> Self {
-        Self::available()
     }
 }

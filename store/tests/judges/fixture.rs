@@ -23,6 +23,8 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new(path: &Path) -> Self {
+        let root = rustix::process::geteuid().is_root();
+        assert!(root, "run the tests as root, or as root of a user namespace (unshare -r cargo test)");
         let user = super::in_user_namespace();
         let xattrs = if user { OverlayXattrs::User } else { OverlayXattrs::Trusted };
         Self { path: path.into(), root: RootDir::open_host(path).unwrap(), xattrs }
