@@ -37,6 +37,7 @@ pub use error::RootDirError;
 use error::{Result, os};
 pub use stat::{Device, FileKind, Mtime, Stat};
 pub(crate) use steps::{SYMLINKS_MAX, Step, steps};
+pub(crate) use xattr::{xattr_of_fd, xattrs_of_fd};
 
 /// An open directory beneath which every path given to it resolves, whatever symlinks and `..` it holds.
 #[derive(Debug, Clone)]

@@ -22,15 +22,16 @@ mod hash_files;
 pub mod merged;
 mod merged_walk;
 pub mod node;
-mod read;
+mod open_file;
 pub mod walk;
 
-pub use content::{ContentHasher, ContentOptions, FileHash, Mtimes, content_of};
-pub use entry::{CAPABILITY_XATTR, Entry, Node, ReadOptions, XattrFilter};
+pub use content::{ContentHasher, ContentOptions, FileContent, FileHash, Mtimes, content_of};
+pub use entry::{CAPABILITY_XATTR, Entry, Node, ReadOptions, XattrFilter, Xattrs};
 pub use error::TreeError;
 pub use hash_files::hash_files;
 pub use merged::{Found, MergedTree};
 pub use merged_walk::MergedWalk;
+pub use open_file::OpenFile;
 pub use walk::Walk;
 
 use crate::rootdir::{At, Device, FileKind, RootDirError, Stat};

@@ -16,7 +16,9 @@ use tar::EntryType;
 
 use super::header::{BLOCK, Fields};
 use crate::rootdir::{Device, Dir};
-use crate::tree::{Entry, Format, Node, OverlayXattrs, ReadOptions, TreeError, Walk, XattrFilter};
+use crate::tree::{
+    CAPABILITY_XATTR, Entry, Format, Node, OverlayXattrs, ReadOptions, TreeError, Walk, XattrFilter,
+};
 
 /// The mark of a whiteout in a layer's names.
 pub const WHITEOUT_PREFIX: &str = ".wh.";
@@ -142,12 +144,14 @@ impl<W: Write> LayerWriter<W> {
     }
 
     fn write_file(&mut self, entry: &Entry) -> Result<(), WriteError> {
-        let capability = entry.xattrs.iter().find(|(name, _)| name == crate::tree::CAPABILITY_XATTR);
+        let file = entry.open_file()?;
+        let xattrs = file.xattrs()?;
+        let capability = xattrs.iter().find(|(name, _)| name == CAPABILITY_XATTR);
         let capability = capability.map(|(_, value)| &value[..]);
         let size = entry.stat.size;
         self.write_header(Fields { size, capability, ..self.fields(entry, EntryType::Regular) })?;
         let out = &mut self.out;
-        entry.read_content(&mut self.buffer, |bytes| out.write_all(bytes).map_err(WriteError::Output))?;
+        file.read(&mut self.buffer, |bytes| out.write_all(bytes).map_err(WriteError::Output))?;
         let padding = size.next_multiple_of(BLOCK as u64) - size;
         self.out.write_all(&[0; BLOCK][..padding as usize]).map_err(WriteError::Output)
     }

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::hash_files::hash_files;
-use super::{Entry, Node, TreeError};
+use super::{Entry, Node, TreeError, Xattrs};
 use crate::rootdir::{Device, Mtime};
 use crate::{ContentId, Threads};
 
@@ -47,6 +47,15 @@ pub struct ContentOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileHash([u8; 32]);
 
+/// What is in one regular file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileContent {
+    /// Of its bytes.
+    pub hash: FileHash,
+    /// The extended attributes that the walk was told to read.
+    pub xattrs: Xattrs,
+}
+
 /// Puts entries together to an id, in the order in which they are added.
 #[derive(Debug)]
 pub struct ContentHasher {
@@ -68,8 +77,8 @@ pub fn content_of(
         entries,
         threads,
         |_| None,
-        |entry, hash| {
-            content.add(&entry.path, &entry, hash);
+        |entry, file| {
+            content.add(&entry.path, &entry, file.as_ref());
             Ok(())
         },
     )?;
@@ -86,15 +95,19 @@ impl FileHash {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
 
+impl FileContent {
     /// Reads and hashes the regular file of an entry. `buffer` must not be empty.
     pub fn read(entry: &Entry, buffer: &mut [u8]) -> Result<Self, TreeError> {
+        let file = entry.open_file()?;
+        let xattrs = file.xattrs()?;
         let mut hasher = blake3::Hasher::new();
-        entry.read_content(buffer, |bytes| {
+        file.read(buffer, |bytes| {
             hasher.update(bytes);
             Ok::<_, TreeError>(())
         })?;
-        Ok(Self(*hasher.finalize().as_bytes()))
+        Ok(Self { hash: FileHash(*hasher.finalize().as_bytes()), xattrs })
     }
 }
 
@@ -106,9 +119,9 @@ impl ContentHasher {
         Self { options, hasher, links: HashMap::new(), record: Vec::new() }
     }
 
-    /// Adds an entry that counts as being at `path`. `hash` is that of a regular file's bytes; without it, only
-    /// the size counts.
-    pub fn add(&mut self, path: &Path, entry: &Entry, hash: Option<FileHash>) {
+    /// Adds an entry that counts as being at `path`. `file` is what is in a regular file; without it, only its
+    /// metadata counts.
+    pub fn add(&mut self, path: &Path, entry: &Entry, file: Option<&FileContent>) {
         self.record.clear();
         self.put_bytes(path.as_os_str().as_bytes());
         match entry.is_hard_linked().then(|| self.first_name(path, entry)).flatten() {
@@ -116,7 +129,7 @@ impl ContentHasher {
                 self.record.push(b'h');
                 self.put_bytes(first.as_os_str().as_bytes());
             }
-            None => self.put_inode(entry, hash),
+            None => self.put_inode(entry, file),
         }
         let length = self.record.len() as u64;
         self.hasher.update(&length.to_le_bytes());
@@ -138,13 +151,13 @@ impl ContentHasher {
         first
     }
 
-    fn put_inode(&mut self, entry: &Entry, hash: Option<FileHash>) {
+    fn put_inode(&mut self, entry: &Entry, file: Option<&FileContent>) {
         match &entry.node {
             Node::Regular => {
                 self.record.push(b'f');
                 self.put_number(entry.stat.size);
-                self.record.push(u8::from(hash.is_some()));
-                self.record.extend_from_slice(hash.as_ref().map_or(&[], |hash| &hash.0[..]));
+                self.record.push(u8::from(file.is_some()));
+                self.record.extend_from_slice(file.map_or(&[], |file| &file.hash.0[..]));
             }
             Node::Directory { opaque } => self.record.push(if *opaque { b'o' } else { b'd' }),
             Node::Symlink { target } => {
@@ -158,6 +171,12 @@ impl ContentHasher {
             Node::Whiteout => return self.record.push(b'w'),
         }
         self.put_metadata(entry);
+        let xattrs = file.map_or(&entry.xattrs, |file| &file.xattrs);
+        for (name, value) in xattrs {
+            self.record.push(b'x');
+            self.put_bytes(name.as_bytes());
+            self.put_bytes(value);
+        }
     }
 
     fn put_metadata(&mut self, entry: &Entry) {
@@ -170,11 +189,6 @@ impl ContentHasher {
         if self.options.mtimes.cover(stat.mtime) {
             self.record.push(b't');
             self.record.extend_from_slice(&stat.mtime.sec.to_le_bytes());
-        }
-        for (name, value) in &entry.xattrs {
-            self.record.push(b'x');
-            self.put_bytes(name.as_bytes());
-            self.put_bytes(value);
         }
     }
 

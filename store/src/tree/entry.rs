@@ -1,7 +1,6 @@
 //! One file of a tree, and what its inode and extended attributes make of it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +55,9 @@ pub enum Node {
     Whiteout,
 }
 
+/// Names and values of extended attributes, sorted by name.
+pub type Xattrs = Vec<(OsString, Vec<u8>)>;
+
 /// One file of a tree.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -65,8 +67,9 @@ pub struct Entry {
     pub node: Node,
     /// Its inode's metadata. Of a recorded device (see [`node`]) it is that of the record.
     pub stat: Stat,
-    /// The extended attributes asked for, sorted by name.
-    pub xattrs: Vec<(OsString, Vec<u8>)>,
+    /// Of directories: what their layer has to say is among them, so they are read at once.
+    pub(super) xattrs: Xattrs,
+    pub(super) options: ReadOptions,
     pub(super) dir: Dir,
     pub(super) name: OsString,
 }
@@ -84,22 +87,38 @@ impl Entry {
     pub fn read(at: At<'_>, path: PathBuf, options: ReadOptions) -> Result<Option<Self>, TreeError> {
         let located = |error: RootDirError| error.with_path(&path);
         let stat = at.stat().map_err(located)?;
-        let attributes = match stat.kind {
-            FileKind::Socket => return Ok(None),
-            FileKind::Regular | FileKind::Directory if options.needs_xattrs() => {
-                at.xattrs().map_err(located)?
-            }
-            _ => Vec::new(),
+        let mut attributes = Vec::new();
+        if stat.kind == FileKind::Directory && options.needs_xattrs() {
+            attributes = at.xattrs().map_err(located)?;
+            options.refuse_features(&path, &attributes)?;
+        }
+        let node = match (stat.kind, options.format) {
+            (FileKind::Socket, _) => return Ok(None),
+            (_, Format::Overlay(xattrs)) => overlay_node(at, &path, &stat, &attributes, xattrs)?,
+            (_, Format::Plain) => plain_node(at, &stat).map_err(located)?,
         };
-        let node = match options.format {
-            Format::Overlay(xattrs) => {
-                refuse_features(&path, &attributes, xattrs)?;
-                overlay_node(at, &path, &stat, &attributes, xattrs)?
-            }
-            Format::Plain => plain_node(at, &stat).map_err(located)?,
-        };
-        let xattrs = options.xattrs.read(at, attributes).map_err(located)?;
-        Ok(Some(Self { path, node, stat, xattrs, dir: at.dir().clone(), name: at.name().to_owned() }))
+        let xattrs = options.xattrs.read(attributes, |name| at.xattr(name)).map_err(located)?;
+        Ok(Some(Self {
+            path,
+            node,
+            stat,
+            xattrs,
+            options,
+            dir: at.dir().clone(),
+            name: at.name().to_owned(),
+        }))
+    }
+
+    /// The extended attributes that the walk was told to read, of regular files and directories. Of a file that is
+    /// opened anyway, [`OpenFile::xattrs`] is faster.
+    pub fn xattrs(&self) -> Result<Xattrs, TreeError> {
+        if self.node != Node::Regular || self.options.xattrs == XattrFilter::None {
+            return Ok(self.xattrs.clone());
+        }
+        let located = |error: RootDirError| error.with_path(&self.path);
+        let names = self.at().xattrs().map_err(located)?;
+        self.options.refuse_features(&self.path, &names)?;
+        Ok(self.options.xattrs.read(names, |name| self.at().xattr(name)).map_err(located)?)
     }
 
     /// The entry's name in its directory; `.` for a root.
@@ -112,15 +131,6 @@ impl Entry {
         At::unchecked(&self.dir, &self.name)
     }
 
-    /// Opens the regular file for reading. When it is no longer the file that the entry tells of: `Changed`.
-    pub fn open_file(&self) -> Result<File, TreeError> {
-        let (file, stat) = self.at().open_file().map_err(|error| error.with_path(&self.path))?;
-        match stat.same_inode(&self.stat) && stat.size == self.stat.size {
-            true => Ok(file),
-            false => Err(TreeError::Changed { path: self.path.clone() }),
-        }
-    }
-
     /// Whether its inode may have other names.
     pub fn is_hard_linked(&self) -> bool {
         self.stat.nlink > 1 && !matches!(self.node, Node::Directory { .. } | Node::Whiteout)
@@ -128,8 +138,21 @@ impl Entry {
 }
 
 impl ReadOptions {
-    fn needs_xattrs(self) -> bool {
+    pub(super) fn needs_xattrs(self) -> bool {
         self.format != Format::Plain || self.xattrs != XattrFilter::None
+    }
+
+    /// Overlay mounts of ours have `redirect_dir=off,metacopy=off`. A tree made by others would be read wrongly.
+    pub(super) fn refuse_features(self, path: &Path, attributes: &[OsString]) -> Result<(), TreeError> {
+        let Format::Overlay(xattrs) = self.format else { return Ok(()) };
+        for attribute in attributes {
+            let feature = attribute.as_bytes().strip_prefix(xattrs.prefix().as_bytes());
+            if matches!(feature, Some(b"redirect" | b"metacopy")) {
+                let attribute = attribute.to_string_lossy().into_owned();
+                return Err(TreeError::Feature { attribute, path: path.into() });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -147,10 +170,15 @@ impl XattrFilter {
         }
     }
 
-    fn read(self, at: At<'_>, names: Vec<OsString>) -> Result<Vec<(OsString, Vec<u8>)>, RootDirError> {
+    /// The values of those among `names` that are wanted.
+    pub(super) fn read<E>(
+        self,
+        names: Vec<OsString>,
+        value: impl Fn(&OsStr) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Xattrs, E> {
         let mut values = Vec::new();
         for name in names.into_iter().filter(|name| self.wants(name)) {
-            if let Some(value) = at.xattr(&name)? {
+            if let Some(value) = value(&name)? {
                 values.push((name, value));
             }
         }
@@ -172,7 +200,7 @@ fn overlay_node(
             let value = at.xattr(xattrs.opaque()).map_err(|error| error.with_path(path))?;
             Ok(Node::Directory { opaque: value.as_deref() == Some(b"y") })
         }
-        FileKind::Regular if has(node::NODE_XATTR) => match node::read(at, path, stat, xattrs)? {
+        FileKind::Regular => match node::read(at, path, stat, xattrs)? {
             Some((FileKind::Block, device)) => Ok(Node::Block(device)),
             Some((_, device)) => Ok(Node::Char(device)),
             None => Ok(Node::Regular),
@@ -190,16 +218,4 @@ fn plain_node(at: At<'_>, stat: &Stat) -> Result<Node, RootDirError> {
         FileKind::Fifo => Node::Fifo,
         FileKind::Regular | FileKind::Socket => Node::Regular,
     })
-}
-
-/// Overlay mounts of ours have `redirect_dir=off,metacopy=off`. A tree made by others would be read wrongly.
-fn refuse_features(path: &Path, attributes: &[OsString], xattrs: OverlayXattrs) -> Result<(), TreeError> {
-    for attribute in attributes {
-        let feature = attribute.as_bytes().strip_prefix(xattrs.prefix().as_bytes());
-        if matches!(feature, Some(b"redirect" | b"metacopy")) {
-            let attribute = attribute.to_string_lossy().into_owned();
-            return Err(TreeError::Feature { attribute, path: path.into() });
-        }
-    }
-    Ok(())
 }

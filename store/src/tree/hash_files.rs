@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Entry, FileHash, Node, TreeError};
+use super::{Entry, FileContent, FileHash, Node, TreeError};
 use crate::Threads;
 
 /// Entries go to threads in batches: most files are hashed faster than a thread is woken.
@@ -16,22 +16,21 @@ const BATCHES_MAX: usize = 8;
 /// How much of a file is read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
-/// An entry, and the hash of its bytes if it is a regular file.
-type Hashed = (Entry, Option<FileHash>);
+/// An entry, and what is in it if it is a regular file.
+type Hashed = (Entry, Option<FileContent>);
 
 struct Job {
     batch: Vec<Entry>,
     answer: Sender<Result<Vec<Hashed>, TreeError>>,
 }
 
-/// Gives every entry to `each`, in their order and on this thread, with the hash of its bytes if it is a regular
-/// file. `known` may spare the reading of a file, by a cache that knows when it is the same (the times and the
+/// Gives every entry to `each`, in their order and on this thread, with what is in it if it is a regular file. `known` may spare the reading of a file, by a cache that knows when it is the same (the times and the
 /// inode in `stat` are for that). The first error ends it, whichever thread met it.
 pub fn hash_files(
     entries: impl Iterator<Item = Result<Entry, TreeError>>,
     threads: Threads,
     known: impl Fn(&Entry) -> Option<FileHash> + Sync,
-    mut each: impl FnMut(Entry, Option<FileHash>) -> Result<(), TreeError>,
+    mut each: impl FnMut(Entry, Option<FileContent>) -> Result<(), TreeError>,
 ) -> Result<(), TreeError> {
     let (jobs, queue) = mpsc::channel::<Job>();
     let queue = Mutex::new(queue);
@@ -62,8 +61,8 @@ pub fn hash_files(
         }
         let mut buffer = vec![0; READ_BYTES];
         last.into_iter().try_for_each(|entry| {
-            let hash = hash(&entry, &known, &mut buffer)?;
-            each(entry, hash)
+            let file = hash(&entry, &known, &mut buffer)?;
+            each(entry, file)
         })
     })
 }
@@ -95,10 +94,10 @@ fn submit(jobs: &Sender<Job>, batch: Vec<Entry>) -> Receiver<Result<Vec<Hashed>,
 
 fn hand_on(
     answer: Receiver<Result<Vec<Hashed>, TreeError>>,
-    each: &mut impl FnMut(Entry, Option<FileHash>) -> Result<(), TreeError>,
+    each: &mut impl FnMut(Entry, Option<FileContent>) -> Result<(), TreeError>,
 ) -> Result<(), TreeError> {
     let batch = answer.recv().expect("a batch that was taken is answered")?;
-    batch.into_iter().try_for_each(|(entry, hash)| each(entry, hash))
+    batch.into_iter().try_for_each(|(entry, file)| each(entry, file))
 }
 
 fn work(queue: &Mutex<Receiver<Job>>, known: &impl Fn(&Entry) -> Option<FileHash>) {
@@ -107,7 +106,7 @@ fn work(queue: &Mutex<Receiver<Job>>, known: &impl Fn(&Entry) -> Option<FileHash
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { batch, answer }) = job else { return };
         let hashed =
-            batch.into_iter().map(|entry| hash(&entry, known, &mut buffer).map(|hash| (entry, hash)));
+            batch.into_iter().map(|entry| hash(&entry, known, &mut buffer).map(|file| (entry, file)));
         // Nobody waits any more after an error.
         let _ = answer.send(hashed.collect());
     }
@@ -117,11 +116,11 @@ fn hash(
     entry: &Entry,
     known: &impl Fn(&Entry) -> Option<FileHash>,
     buffer: &mut [u8],
-) -> Result<Option<FileHash>, TreeError> {
+) -> Result<Option<FileContent>, TreeError> {
     match entry.node {
         Node::Regular => match known(entry) {
-            Some(hash) => Ok(Some(hash)),
-            None => FileHash::read(entry, buffer).map(Some),
+            Some(hash) => Ok(Some(FileContent { hash, xattrs: entry.xattrs()? })),
+            None => FileContent::read(entry, buffer).map(Some),
         },
         _ => Ok(None),
     }

@@ -106,7 +106,7 @@ impl MergedTree {
     pub fn open_file(&self, path: impl AsRef<Path>) -> Result<(File, Entry), TreeError> {
         let Found { entry, .. } = self.find(path.as_ref())?;
         match entry.node {
-            Node::Regular => Ok((entry.open_file()?, entry)),
+            Node::Regular => Ok((entry.open_file()?.into_file(), entry)),
             _ => Err(TreeError::NotRegular { path: entry.path }),
         }
     }

@@ -102,7 +102,7 @@ fn in_a_user_namespace_devices_are_recorded_and_with_trusted_attributes_records_
     file.at().set_xattr(node::NODE_XATTR, b"c 1 3").unwrap();
     let as_user = walk(&tree.root, Format::Overlay(OverlayXattrs::User)).unwrap();
     assert_eq!(as_user[0].node, Node::Char(Device { major: 1, minor: 3 }));
-    assert_eq!(as_user[0].xattrs, []);
+    assert_eq!(as_user[0].xattrs().unwrap(), []);
     for format in [Format::Overlay(OverlayXattrs::Trusted), Format::Plain] {
         assert_eq!(walk(&tree.root, format).unwrap()[0].node, Node::Regular);
     }
@@ -128,7 +128,9 @@ fn only_portable_attributes_are_carried() {
         file.at().set_xattr(name, name.as_bytes()).unwrap();
     }
     let entries = walk(&tree.root, tree.format).unwrap();
-    let names: Vec<_> = entries[0].xattrs.iter().map(|(name, value)| (name.as_bytes(), &value[..])).collect();
+    let xattrs = entries[0].open_file().unwrap().xattrs().unwrap();
+    assert_eq!(entries[0].xattrs().unwrap(), xattrs);
+    let names: Vec<_> = xattrs.iter().map(|(name, value)| (name.as_bytes(), &value[..])).collect();
     assert_eq!(names, [(&b"user.a"[..], &b"user.a"[..]), (b"user.b", b"user.b")]);
 }
 
