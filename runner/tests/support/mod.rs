@@ -35,6 +35,8 @@ pub enum Builder {
 pub struct Lab {
     directory: TempDir,
     builder: Builder,
+    /// A command and its first arguments, which the builder is started by.
+    pub wrapper: Vec<String>,
 }
 
 /// How a run went.
@@ -50,7 +52,7 @@ impl Lab {
         assert!(rustix::process::geteuid().is_root(), "run the runner's tests as root");
         let directory = tempfile::Builder::new().prefix("forge-lab").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let lab = Lab { directory, builder };
+        let lab = Lab { directory, builder, wrapper: Vec::new() };
         let bin = lab.path("base/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::copy("/bin/busybox", bin.join("busybox")).expect("install busybox-static");
@@ -129,14 +131,13 @@ impl Lab {
             Builder::User => "subids",
             Builder::Single => "single",
         };
-        let mut command = match self.builder {
-            Builder::Root => Command::new(builder_program()),
-            Builder::User | Builder::Single => {
-                let mut command = Command::new("runuser");
-                command.args(["-u", USER, "--"]).arg(builder_program());
-                command
-            }
-        };
+        let mut words = self.wrapper.clone();
+        if self.builder != Builder::Root {
+            words.extend(["runuser", "-u", USER, "--"].map(str::to_owned));
+        }
+        words.push(builder_program().display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         let mut child = command
             .arg(self.directory.path())
             .args([isolation, backend])
