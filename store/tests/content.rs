@@ -71,7 +71,8 @@ fn at(tree: &Fixture, path: &str, change: impl FnOnce(forge_store::rootdir::At<'
 #[test]
 fn every_difference_that_counts_gives_another_id() {
     let replace = |tree: &Fixture, path: &str| tree.root.remove(path).unwrap();
-    let changes: Vec<Box<dyn FnOnce(&Fixture)>> = vec![
+    type Change = Box<dyn FnOnce(&Fixture)>;
+    let changes: Vec<Change> = vec![
         Box::new(|_| ()),
         Box::new(|tree| fs::write(tree.path.join("d/one"), "sane").unwrap()),
         Box::new(|tree| fs::write(tree.path.join("d/one"), "").unwrap()),
@@ -181,7 +182,16 @@ fn threads_do_not_change_the_id_nor_the_order() {
         let options = ContentOptions { mtimes: Mtimes::Ignore, owners: true };
         assert_eq!(content_of(ground.walk(), options, threads).unwrap(), expected);
         let mut seen = Vec::new();
-        hash_files(ground.walk(), threads, |_| None, |entry, _| Ok(seen.push(entry.path))).unwrap();
+        hash_files(
+            ground.walk(),
+            threads,
+            |_| None,
+            |entry, _| {
+                seen.push(entry.path);
+                Ok(())
+            },
+        )
+        .unwrap();
         let walked: Vec<_> = ground.walk().map(|entry| entry.unwrap().path).collect();
         assert_eq!(seen, walked);
     }

@@ -1,10 +1,7 @@
-# What the kernel shows in a directory, as a process with that directory as its root sees it: a line for every file,
-# then a line for every path given on stdin, resolved with its symlinks.
-import encodings.idna, hashlib, os, stat, sys  # noqa: all that is needed before chroot
-
-probes = sys.stdin.read().splitlines()
-os.chdir(sys.argv[1])
-os.chroot(".")
+# What the kernel shows in directories, as a process with such a directory as its root sees it. For each directory
+# given, the file DIRECTORY.probes has paths, and DIRECTORY.dump gets a line for every file, then for every probe
+# what it leads to with its symlinks.
+import os, stat, sys
 
 def describe(path, follow):
     st = os.stat(path) if follow else os.lstat(path)
@@ -17,21 +14,35 @@ def describe(path, follow):
         line += " " + open(path).read()
     return line
 
-def walk(directory):
+def walk(directory, out):
     for name in sorted(os.listdir("/" + directory)):
         path = os.path.join(directory, name)
         try:
-            print(path, describe("/" + path, False))
+            print(path, describe("/" + path, False), file=out)
         except FileNotFoundError:
             continue  # a whiteout in a directory that no other layer has is listed, and is not there
         if stat.S_ISDIR(os.lstat("/" + path).st_mode):
-            walk(path)
+            walk(path, out)
 
-walk("")
-for probe in probes:
-    for follow in False, True:
-        try:
-            found = describe(probe, follow)
-        except OSError as error:
-            found = {2: "nothing", 20: "not a directory", 40: "too many links"}[error.errno]
-        print("probe", probe, follow, found)
+def dump(root):
+    probes = open(root + ".probes").read().splitlines()
+    out = open(root + ".dump", "w")
+    os.chroot(root)
+    os.chdir("/")
+    walk("", out)
+    for probe in probes:
+        for follow in False, True:
+            try:
+                found = describe(probe, follow)
+            except OSError as error:
+                found = {2: "nothing", 20: "not a directory", 40: "too many links"}[error.errno]
+            print("probe", probe, follow, found, file=out)
+    out.close()
+
+for root in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        dump(root)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(1)
