@@ -217,4 +217,4 @@ fn split(path: &Path) -> Result<(&Path, &OsStr)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -263,6 +263,7 @@ fn a_plain_directory_is_a_stack_of_one() {
 /// All directories of all layers together are more than a process may usually have open.
 #[test]
 fn many_layers_and_deep_trees_need_few_descriptors() {
+    judges::limit_descriptors();
     let stack = Stack::new(24);
     let deep = ["d"; 45].join("/");
     for (number, layer) in stack.layers.iter().enumerate() {

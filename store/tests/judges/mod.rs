@@ -52,3 +52,11 @@ pub fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
     map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
 }
+
+/// Lets this process open as many files as is usual, where the machine would let it open more.
+pub fn limit_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = Some(limit.current.map_or(1024, |current| current.min(1024)));
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current, ..limit }).unwrap();
+}
