@@ -52,9 +52,14 @@ impl Auth {
         }
     }
 
-    /// True if there are credentials for this endpoint.
-    pub async fn is_logged_in(&self, endpoint: &Endpoint) -> bool {
-        matches!(self.credential(endpoint).await, Ok(Some(_)))
+    /// What an answer must not bring into a message: the header that was sent, and the secret behind it. Empty
+    /// where nobody is logged in.
+    pub async fn secrets(&self, endpoint: &Endpoint, sent: Option<&HeaderValue>) -> Vec<String> {
+        let Ok(Some(credential)) = self.credential(endpoint).await else { return Vec::new() };
+        let header = sent.and_then(|header| header.to_str().ok()).unwrap_or_default();
+        let value = header.split_once(' ').map_or("", |(_, value)| value);
+        let texts = [header, value, credential.secret()].map(str::to_owned);
+        texts.into_iter().filter(|text| !text.is_empty()).collect()
     }
 
     /// The header that a request needs, as far as is known before it is sent.

@@ -86,26 +86,24 @@ impl Download<'_> {
     async fn run(&mut self, endpoint: &Endpoint) -> Result<(), RegistryError> {
         let mut tries = self.client.tries(endpoint);
         let mut earned = 0;
-        loop {
-            let Some(ingest) = self.open().await? else { return Ok(()) };
-            let offset = ingest.offset();
-            earned = earn(&mut tries, earned, offset);
-            match self.attempt(endpoint, ingest).await {
+        while self.open().await? {
+            earned = earn(&mut tries, earned, self.offset());
+            match self.attempt(endpoint).await {
                 Ok(()) => {
                     self.progress.on_done(&self.descriptor.digest);
                     return Ok(());
                 }
                 Err(failure) => tries.wait(failure).await?,
             }
-            let offset = self.ingest.as_ref().map_or(0, Ingest::offset);
-            self.progress.on_rewind(&self.descriptor.digest, offset);
+            self.progress.on_rewind(&self.descriptor.digest, self.offset());
         }
+        Ok(())
     }
 
-    /// The partial blob; `None` where another process finished it.
-    async fn open(&mut self) -> Result<Option<Ingest>, RegistryError> {
-        if let Some(ingest) = self.ingest.take() {
-            return Ok(Some(ingest));
+    /// Opens the partial blob; false where another process finished it.
+    async fn open(&mut self) -> Result<bool, RegistryError> {
+        if self.ingest.is_some() {
+            return Ok(true);
         }
         let (blobs, digest, size) = (self.blobs.clone(), self.descriptor.digest, self.descriptor.size);
         let opened = blocking(self.object, move || {
@@ -119,81 +117,72 @@ impl Download<'_> {
             }
             Ok(Some(ingest))
         });
-        let ingest = opened.await?;
-        if let Some(ingest) = &ingest {
-            self.progress.on_start(&self.descriptor.digest, self.descriptor.size, ingest.offset());
+        self.ingest = opened.await?;
+        if self.ingest.is_some() {
+            self.progress.on_start(&self.descriptor.digest, self.descriptor.size, self.offset());
         }
-        Ok(ingest)
+        Ok(self.ingest.is_some())
     }
 
-    /// One request for what is missing; leaves the partial blob in `self.ingest` if it is of use.
-    async fn attempt(&mut self, endpoint: &Endpoint, mut ingest: Ingest) -> Result<(), Failure> {
-        let offset = ingest.offset();
+    /// Bytes that are here.
+    fn offset(&self) -> u64 {
+        self.ingest.as_ref().map_or(0, Ingest::offset)
+    }
+
+    /// One request for what is missing. What it brought stays in `self.ingest` if it is of use.
+    async fn attempt(&mut self, endpoint: &Endpoint) -> Result<(), Failure> {
+        let offset = self.offset();
         if offset < self.descriptor.size || self.descriptor.size == 0 {
             let context = Context::new(endpoint, self.object);
-            let response = match self.ask(endpoint, offset).await {
-                Ok(response) => response,
-                Err(failure) => {
-                    self.ingest = Some(ingest);
-                    return Err(failure);
+            let response = self.ask(&context, offset).await?;
+            let skip = match already_here(&response, offset) {
+                Ok(skip) => skip,
+                Err(detail) => {
+                    self.restart()?;
+                    return Err(Failure::soon(context.corrupt(detail)));
                 }
             };
-            let Some(skip) = already_here(&response, offset) else {
-                ingest.restart().map_err(RegistryError::from)?;
-                self.ingest = Some(ingest);
-                return Err(Failure::soon(
-                    context.protocol("it answered with another range than was asked for"),
-                ));
-            };
-            let body = self.client.transport.body(response);
-            let (kept, came) = self.receive(&context, body, skip, ingest).await;
-            let kept = kept?;
-            if let Err(failure) = came {
-                self.ingest = kept;
-                return Err(failure);
-            }
-            let Some(whole) = kept else { return Ok(()) };
-            ingest = whole;
+            self.receive(&context, response, skip).await?;
         }
+        let Some(ingest) = self.ingest.take() else { return Ok(()) };
         self.commit(endpoint, ingest).await
     }
 
-    async fn ask(&self, endpoint: &Endpoint, offset: u64) -> Result<Response, Failure> {
-        let scopes = [endpoint.scope("pull")];
-        let url = endpoint.url(&format!("blobs/{}", self.descriptor.digest));
-        let mut call = Call::new(Context::new(endpoint, self.object), Method::GET, url, &scopes)
-            .also(&[StatusCode::RANGE_NOT_SATISFIABLE]);
+    async fn ask(&self, context: &Context<'_>, offset: u64) -> Result<Response, Failure> {
+        let scopes = [context.endpoint.scope("pull")];
+        let url = context.endpoint.url(&format!("blobs/{}", self.descriptor.digest));
+        let mut call = Call::new(*context, Method::GET, url, &scopes);
         if offset > 0 {
-            call = call.header(RANGE, format!("bytes={offset}-"));
+            call = call.header(RANGE, format!("bytes={offset}-")).also(&[StatusCode::RANGE_NOT_SATISFIABLE]);
         }
         let response = self.client.once(&call).await?;
-        check_encoding(response.headers(), &call.context)?;
+        check_encoding(response.headers(), context)?;
         Ok(response)
     }
 
     /// Moves the body to the disk, where a thread of its own hashes and writes. Never more than the blob's size
-    /// is written. Gives the partial blob back, and how the body ended.
-    async fn receive(
-        &self,
-        context: &Context<'_>,
-        mut body: Body,
-        skip: u64,
-        ingest: Ingest,
-    ) -> (Result<Option<Ingest>, RegistryError>, Result<(), Failure>) {
+    /// is written; what is whole and yet did not end well is not believed.
+    async fn receive(&mut self, context: &Context<'_>, response: Response, skip: u64) -> Result<(), Failure> {
+        let Some(ingest) = self.ingest.take() else { return Ok(()) };
         let room = self.descriptor.size - ingest.offset();
+        let mut body = self.client.transport.body(response);
         let (queue, chunks) = mpsc::channel(QUEUE);
         let writer = tokio::task::spawn_blocking(move || write(ingest, chunks));
         let came = self.pump(context, &mut body, skip, room, &queue).await;
         drop(queue);
-        let kept = match writer.await {
-            Ok(Ok(ingest)) => Ok(Some(ingest)),
-            Ok(Err(source)) => {
-                let path = self.blobs.path(&self.descriptor.digest);
-                Err(StoreError::Io { verb: "write", path, source }.into())
-            }
-            Err(_) => Err(RegistryError::Cancelled { object: self.object.to_owned() }),
-        };
-        (kept, came)
+        let written =
+            writer.await.map_err(|_| RegistryError::Cancelled { object: self.object.to_owned() })?;
+        let path = self.blobs.path(&self.descriptor.digest);
+        let failed = |source| RegistryError::from(StoreError::Io { verb: "write", path, source });
+        self.ingest = Some(written.map_err(failed)?);
+        if came.is_err() && self.offset() == self.descriptor.size {
+            self.restart()?;
+        }
+        came
+    }
+
+    fn restart(&mut self) -> Result<(), RegistryError> {
+        Ok(self.ingest.as_mut().map_or(Ok(()), Ingest::restart)?)
     }
 
     async fn pump(
@@ -247,17 +236,20 @@ fn earn(tries: &mut Tries<'_>, earned: u64, offset: u64) -> u64 {
 }
 
 /// How many bytes of the answer's body are here already: none where the range was honoured, all up to `offset`
-/// where the whole blob comes; `None` for an answer of no use.
-fn already_here(response: &Response, offset: u64) -> Option<u64> {
+/// where the whole blob comes. An answer of no use gives the reason.
+fn already_here(response: &Response, offset: u64) -> Result<u64, String> {
     match response.status() {
-        StatusCode::PARTIAL_CONTENT => {
-            let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-            let first = range.strip_prefix("bytes ")?.split('-').next()?.trim().parse::<u64>().ok()?;
-            (first == offset).then_some(0)
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE => None,
-        _ => Some(offset),
+        StatusCode::PARTIAL_CONTENT if first_of_range(response) == Some(offset) => Ok(0),
+        StatusCode::PARTIAL_CONTENT => Err("another range than was asked for".into()),
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(format!("nothing behind its first {offset} bytes")),
+        _ => Ok(offset),
     }
+}
+
+/// 100 for `Content-Range: bytes 100-199/200`.
+fn first_of_range(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
 fn write(mut ingest: Ingest, mut chunks: mpsc::Receiver<Bytes>) -> io::Result<Ingest> {

@@ -19,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::limits::{ERROR_BODY_BYTES, REDIRECTS};
 use crate::payload::Payload;
 use crate::retry::{Again, Failure, retry_after};
-use crate::text::clean;
+use crate::text::{clean, redact};
 use crate::transport::{Broken, Transport};
 
 /// How often one request renews its login before the refusal is believed.
@@ -37,12 +37,23 @@ pub struct Call<'a> {
     pub payload: Payload,
     /// Statuses besides success that the caller understands.
     pub also: &'a [StatusCode],
+    /// The bytes that the registry takes in before it answers: it gets time for them.
+    pub committed: u64,
 }
 
 impl<'a> Call<'a> {
     /// A request without body.
     pub fn new(context: Context<'a>, method: Method, url: Url, scopes: &'a [String]) -> Self {
-        Self { context, method, url, scopes, headers: Vec::new(), payload: Payload::None, also: &[] }
+        Self {
+            context,
+            method,
+            url,
+            scopes,
+            headers: Vec::new(),
+            payload: Payload::None,
+            also: &[],
+            committed: 0,
+        }
     }
 
     /// Adds a header.
@@ -56,6 +67,11 @@ impl<'a> Call<'a> {
     /// Adds a body.
     pub fn payload(self, payload: Payload) -> Self {
         Self { payload, ..self }
+    }
+
+    /// Says that the registry hashes and moves so many bytes before it answers.
+    pub fn commits(self, bytes: u64) -> Self {
+        Self { committed: bytes, ..self }
     }
 
     /// Adds statuses that are answers, not failures.
@@ -94,21 +110,21 @@ pub async fn once(transport: &Transport, auth: &Auth, call: &Call<'_>) -> Result
     for _ in 0..RENEWALS {
         let (response, crossed) = follow(transport, call, authorization.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED || crossed {
-            return settle(transport, auth, call, response, crossed).await;
+            return settle(transport, auth, call, authorization.as_ref(), (response, crossed)).await;
         }
         let headers = response.headers();
         authorization = Some(auth.answer(&call.context, call.scopes, headers, authorization.as_ref()).await?);
     }
-    let (response, crossed) = follow(transport, call, authorization.as_ref()).await?;
-    settle(transport, auth, call, response, crossed).await
+    let answer = follow(transport, call, authorization.as_ref()).await?;
+    settle(transport, auth, call, authorization.as_ref(), answer).await
 }
 
 async fn settle(
     transport: &Transport,
     auth: &Auth,
     call: &Call<'_>,
-    response: Response,
-    crossed: bool,
+    authorization: Option<&HeaderValue>,
+    (response, crossed): (Response, bool),
 ) -> Result<Response, Failure> {
     let status = response.status();
     if status.is_success() || call.also.contains(&status) {
@@ -116,8 +132,8 @@ async fn settle(
     }
     let host = host_of(response.url());
     let context = if crossed { call.context.at(&host) } else { call.context };
-    let known = auth.is_logged_in(context.endpoint).await;
-    let failure = Context { logged_in: known, ..context }.judge(transport, response).await;
+    let secrets = auth.secrets(context.endpoint, authorization).await;
+    let failure = context.keeping(&secrets).judge(transport, response).await;
     // A storage host's refusal is often that of a signed address that grew old: the registry makes a new one.
     let signed = crossed && status.is_client_error() && failure.again == Again::Never;
     Err(if signed { Failure { again: Again::Unlikely, ..failure } } else { failure })
@@ -134,7 +150,7 @@ async fn follow(
     let mut crossed = Origin::of(&url) != home;
     for _ in 0..=REDIRECTS {
         let (request, pace) = call.request(&url, authorization.filter(|_| !crossed));
-        let response = transport.send(request, pace.as_deref()).await;
+        let response = transport.send(request, pace.as_deref(), call.committed).await;
         let response = response.map_err(|broken| call.context.at(&host_of(&url)).broken(broken))?;
         let Some(next) = redirect(call, &url, &response)? else { return Ok((response, crossed)) };
         crossed |= Origin::of(&next) != home;
@@ -176,17 +192,23 @@ pub struct Context<'a> {
     pub object: &'a str,
     /// Who answers, where that is not the registry itself.
     host: Option<&'a str>,
-    logged_in: bool,
+    /// What was sent and must not be repeated in a message; nothing where nobody is logged in.
+    secrets: &'a [String],
 }
 
 impl<'a> Context<'a> {
     pub fn new(endpoint: &'a Endpoint, object: &'a str) -> Self {
-        Self { endpoint, object, host: None, logged_in: false }
+        Self { endpoint, object, host: None, secrets: &[] }
     }
 
     /// The same, answered by another host.
     pub fn at(self, host: &'a str) -> Self {
         Self { host: Some(host), ..self }
+    }
+
+    /// The same, with secrets that the answer may repeat.
+    pub fn keeping(self, secrets: &'a [String]) -> Self {
+        Self { secrets, ..self }
     }
 
     fn host(&self) -> String {
@@ -233,10 +255,10 @@ impl<'a> Context<'a> {
     pub async fn judge(&self, transport: &Transport, response: Response) -> Failure {
         let status = response.status().as_u16();
         let wait = asked_wait(response.headers());
-        let detail = said(transport, response).await;
+        let detail = said(transport, response, self.secrets).await;
         let (object, host, registry) = (self.object.to_owned(), self.host(), self.endpoint.registry.clone());
         let error = match status {
-            401 if !self.logged_in => RegistryError::Unauthorized { object, host, registry, detail },
+            401 if self.secrets.is_empty() => RegistryError::Unauthorized { object, host, registry, detail },
             401 | 403 => RegistryError::Denied { object, host, registry, detail },
             404 | 410 => RegistryError::NotFound { object, host, detail },
             429 => RegistryError::RateLimited { object, host, registry, wait, detail },
@@ -279,7 +301,7 @@ struct Said {
 }
 
 /// What a failing registry says about it (distribution-spec, "Error Codes"), with a leading `: `; else nothing.
-async fn said(transport: &Transport, response: Response) -> String {
+async fn said(transport: &Transport, response: Response, secrets: &[String]) -> String {
     let is_text =
         response.headers().get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
     let mut body = transport.body(response);
@@ -296,7 +318,7 @@ async fn said(transport: &Transport, response: Response) -> String {
         Err(_) if is_text => String::from_utf8_lossy(&bytes).into_owned(),
         Err(_) => String::new(),
     };
-    let words = clean(&words);
+    let words = clean(&redact(&words, secrets));
     if words.is_empty() { words } else { format!(": {words}") }
 }
 

@@ -160,7 +160,8 @@ pub struct Timeouts {
     /// Without a byte in either direction. A body must also bring
     /// [`crate::limits::MIN_BYTES_PER_IDLE_PERIOD`] in each such period.
     pub idle: Duration,
-    /// For the answer to a request whose body was sent in full: registries hash and move the blob meanwhile.
+    /// On top of `idle`, at the most, for the answer to the end of an upload: registries hash and move the blob
+    /// meanwhile. Small blobs get less ([`crate::limits::COMMITTED_PER_SECOND`]).
     pub commit: Duration,
     /// For a whole manifest, token or list.
     pub document: Duration,

@@ -36,5 +36,7 @@ pub const REPOSITORY_CHARS: usize = 255;
 pub const TAG_CHARS: usize = 128;
 /// A body must bring this many bytes in each idle period, or it counts as stalled.
 pub const MIN_BYTES_PER_IDLE_PERIOD: u64 = 16 << 10;
+/// How fast a registry is expected to hash and move a blob that was uploaded, at the least, in bytes a second.
+pub const COMMITTED_PER_SECOND: u64 = 16 << 20;
 /// A download that got this many bytes further has earned a fresh set of tries.
 pub const PROGRESS_BYTES: u64 = 4 << 20;

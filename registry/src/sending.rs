@@ -12,11 +12,10 @@ use forge_store::{Descriptor, StoreError};
 
 use crate::call::Context;
 use crate::client::blocking;
-use crate::limits::PROGRESS_BYTES;
 use crate::payload::{Part, Payload};
 use crate::push::Push;
 use crate::retry::{Again, Failure, Tries};
-use crate::upload::{Begun, Peer, Session};
+use crate::upload::{Begun, Peer, Session, Standing};
 use crate::{ErrorKind, RegistryError};
 
 /// One blob being uploaded.
@@ -33,9 +32,8 @@ impl Sending<'_> {
         let (client, endpoint) = (self.push.client, &self.push.endpoint);
         let peer = Peer { client, context: Context::new(endpoint, &object), scopes: &self.push.scopes };
         let mut tries = client.tries(endpoint);
-        let mut earned = 0;
         loop {
-            let failure = match self.attempt(&peer, &mut session).await {
+            let failure = match self.attempt(&peer, &mut session, &mut tries).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
@@ -43,13 +41,17 @@ impl Sending<'_> {
             if failure.again == Again::Unlikely && failure.error.kind() == ErrorKind::Protocol {
                 self.check_local().await?;
             }
-            earned = self.earn(&mut tries, earned, session.as_ref());
             tries.wait(failure).await?;
         }
     }
 
     /// Brings the session to its end from wherever it stands.
-    async fn attempt(&self, peer: &Peer<'_>, session: &mut Option<Session>) -> Result<(), Failure> {
+    async fn attempt(
+        &self,
+        peer: &Peer<'_>,
+        session: &mut Option<Session>,
+        tries: &mut Tries<'_>,
+    ) -> Result<(), Failure> {
         self.settle(peer, session).await?;
         let digest = &self.descriptor.digest;
         let Some(open) = session else {
@@ -63,6 +65,8 @@ impl Sending<'_> {
         while open.offset < self.descriptor.size {
             let length = chunk.min(self.descriptor.size - open.offset);
             peer.patch(open, self.part(open.offset, length)).await?;
+            // The next chunk is another request, with tries of its own.
+            tries.reset();
         }
         peer.put(open, Payload::None, digest).await
     }
@@ -70,9 +74,9 @@ impl Sending<'_> {
     /// Makes sure that there is a session and that it is known how far it got. Leaves none where the blob turns
     /// out to be there.
     async fn settle(&self, peer: &Peer<'_>, session: &mut Option<Session>) -> Result<(), Failure> {
-        if let Some(open) = session.as_mut().filter(|open| open.unsure) {
-            let known = peer.status(open).await?;
-            if known.is_none() || open.offset > self.descriptor.size {
+        if let Some(open) = session.as_mut().filter(|open| open.standing != Standing::Sure) {
+            peer.make_sure(open).await?;
+            if open.standing == Standing::Lost || open.offset > self.descriptor.size {
                 *session = None;
                 if peer.client.has_blob(peer.context, peer.scopes, &self.descriptor.digest).await? {
                     return Ok(());
@@ -117,16 +121,6 @@ impl Sending<'_> {
             progress,
             digest: self.descriptor.digest,
         })
-    }
-
-    /// An upload that moves on is not given up for the number of its interruptions.
-    fn earn(&self, tries: &mut Tries<'_>, earned: u64, session: Option<&Session>) -> u64 {
-        let offset = session.map_or(0, |open| open.offset);
-        if offset >= earned.saturating_add(PROGRESS_BYTES) {
-            tries.reset();
-            return offset;
-        }
-        earned
     }
 }
 

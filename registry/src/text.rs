@@ -14,9 +14,9 @@ pub fn clean(text: &str) -> String {
 }
 
 /// Puts `xxxxx` wherever the text holds one of the secrets.
-pub fn redact(text: &str, secrets: &[&str]) -> String {
+pub fn redact(text: &str, secrets: &[impl AsRef<str>]) -> String {
     let mut out = text.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+    for secret in secrets.iter().map(AsRef::as_ref).filter(|secret| !secret.is_empty()) {
         out = out.replace(secret, "xxxxx");
     }
     out

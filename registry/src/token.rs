@@ -85,8 +85,9 @@ pub async fn fetch(
         Some(Credential::Bearer(_)) | None => plain_request(server, scopes),
     };
     let host = host_of(&server.realm);
-    let context = context.at(&host);
-    let response = transport.send(request, None).await.map_err(|broken| context.broken(broken))?;
+    let secrets: Vec<String> = credential.iter().map(|credential| credential.secret().to_owned()).collect();
+    let context = context.at(&host).keeping(&secrets);
+    let response = transport.send(request, None, 0).await.map_err(|broken| context.broken(broken))?;
     if !response.status().is_success() {
         return Err(context.judge(transport, response).await);
     }

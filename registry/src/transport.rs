@@ -4,7 +4,7 @@
 //! registry on loopback, and a build that pulls nothing reads no certificates.
 
 use std::collections::HashMap;
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::address::host_of;
 use crate::config::{ClientConfig, HostConfig};
-use crate::limits::MIN_BYTES_PER_IDLE_PERIOD;
+use crate::limits::{COMMITTED_PER_SECOND, MIN_BYTES_PER_IDLE_PERIOD};
 use crate::reference::api_host;
 use crate::text::clean;
 
@@ -55,14 +55,22 @@ impl Transport {
 
     /// Sends one request and waits for the head of its answer.
     ///
-    /// `pace` is the progress of the request's body, where it has one.
-    pub async fn send(&self, request: Request, pace: Option<&Pace>) -> Result<Response, Broken> {
+    /// `pace` is the progress of the request's body, where it has one; `committed` are the bytes that the other
+    /// side hashes and moves before it answers.
+    pub async fn send(
+        &self,
+        request: Request,
+        pace: Option<&Pace>,
+        committed: u64,
+    ) -> Result<Response, Broken> {
         let client = self.client(request.url())?;
         let sending = client.execute(request);
         let idle = self.config.timeouts.idle;
+        let work = Duration::from_secs(committed / COMMITTED_PER_SECOND);
+        let patience = idle + work.min(self.config.timeouts.commit);
         let answer = match pace {
-            None => timeout(idle, sending).await.map_err(|_| silent(idle))?,
-            Some(pace) => pace.watch(sending, idle, self.config.timeouts.commit).await?,
+            None => timeout(patience, sending).await.map_err(|_| silent(patience))?,
+            Some(pace) => pace.watch(sending, idle, patience).await?,
         };
         answer.map_err(|e| broken(&e))
     }
@@ -126,6 +134,9 @@ impl Transport {
         for pem in self.config.ca_certificates.iter().chain(own) {
             let certificates =
                 Certificate::from_pem_bundle(pem).map_err(bad("the CA certificates are not PEM"))?;
+            if certificates.is_empty() {
+                return Err(Broken::Config("there is no PEM certificate among the CA certificates".into()));
+            }
             builder = builder.tls_certs_merge(certificates);
         }
         let Some(host) = host else { return Ok(builder) };
@@ -235,16 +246,13 @@ fn deepest(error: &reqwest::Error) -> String {
     clean(&message)
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is::<rustls::Error>() || wrapped.is_some_and(|e| e.is::<rustls::Error>()) {
-            return true;
-        }
-        source = inner.source();
+/// Looks for rustls' error, which the layers between wrap as I/O errors in one another.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    if error.is::<rustls::Error>() {
+        return true;
     }
-    false
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.is_some_and(|inner| is_tls(inner)) || error.source().is_some_and(is_tls)
 }
 
 fn no_roots(cause: &str) -> String {

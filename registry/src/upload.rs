@@ -29,8 +29,19 @@ pub(crate) struct Session {
     pub offset: u64,
     /// The least a chunk may have, as the registry wishes.
     pub min_chunk: u64,
-    /// A request failed: where the registry stands is not known.
-    pub unsure: bool,
+    /// What is known about where the registry stands.
+    pub standing: Standing,
+}
+
+/// What is known about where the registry stands in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// At the session's offset.
+    Sure,
+    /// A request failed: it must be asked.
+    Unsure,
+    /// It says otherwise than we do: the session is of no use.
+    Lost,
 }
 
 /// Whom a session is with.
@@ -60,32 +71,30 @@ impl Peer<'_> {
         if response.status() == StatusCode::CREATED && mount.is_some() {
             return Ok(Begun::Mounted);
         }
-        let location = self.next_location(&url, &response)?;
+        let location = self.next_location(&response)?;
         let location =
             location.ok_or_else(|| self.context.protocol("it opened an upload without a Location"))?;
         let min_chunk = number(response.headers(), MIN_CHUNK).unwrap_or(0).min(MOST_MIN_CHUNK);
-        Ok(Begun::Session(Session { location, offset: 0, min_chunk, unsure: false }))
+        Ok(Begun::Session(Session { location, offset: 0, min_chunk, standing: Standing::Sure }))
     }
 
     /// Adds `payload` behind what the registry has.
     pub async fn patch(&self, session: &mut Session, payload: Payload) -> Result<(), Failure> {
         let length = payload.len();
         let last = session.offset + length.saturating_sub(1);
-        let from = session.location.clone();
-        let call = Call::new(self.context, Method::PATCH, from.clone(), self.scopes)
+        let call = Call::new(self.context, Method::PATCH, session.location.clone(), self.scopes)
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_RANGE, format!("{}-{last}", session.offset))
             .payload(payload);
-        session.unsure = true;
-        let response = self.sent(call).await?;
-        self.moved(session, &from, &response)?;
+        let response = self.send(session, call).await?;
+        self.moved(session, &response)?;
         session.offset = match end_of_range(response.headers()) {
             Some(end) if end == session.offset + length => end,
             None => session.offset + length,
             // It took less, or speaks of something else: it is asked.
             Some(_) => return Err(Failure::soon(self.context.protocol("it took only a part of the upload"))),
         };
-        session.unsure = false;
+        session.standing = Standing::Sure;
         Ok(())
     }
 
@@ -95,52 +104,58 @@ impl Peer<'_> {
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
         let call = Call::new(self.context, Method::PUT, url, self.scopes)
             .header(CONTENT_TYPE, "application/octet-stream")
+            .commits(session.offset + payload.len())
             .payload(payload);
-        session.unsure = true;
-        self.sent(call).await.map(drop)
+        self.send(session, call).await.map(drop)
     }
 
     /// Sends a part of the upload. Answers that say that registry and client disagree about the session (gone,
     /// other offset, other digest) are worth a second look, not an end.
-    async fn sent(&self, call: Call<'_>) -> Result<Response, Failure> {
+    async fn send(&self, session: &mut Session, call: Call<'_>) -> Result<Response, Failure> {
         const DISAGREES: &[StatusCode] =
             &[StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
+        session.standing = Standing::Unsure;
         let response = self.client.once(&call.also(DISAGREES)).await?;
         if response.status().is_success() {
             return Ok(response);
         }
+        session.standing = Standing::Lost;
         let failure = self.context.judge(&self.client.transport, response).await;
         Err(Failure { again: Again::Unlikely, ..failure })
     }
 
-    /// Asks how far the session got; `None` where it is gone, or where that cannot be told.
-    pub async fn status(&self, session: &mut Session) -> Result<Option<()>, Failure> {
+    /// Makes sure of a session: asks how far it got, where that is not known.
+    pub async fn make_sure(&self, session: &mut Session) -> Result<(), Failure> {
         const GONE: &[StatusCode] =
             &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::BAD_REQUEST];
+        if session.standing != Standing::Unsure {
+            return Ok(());
+        }
         let call = Call::new(self.context, Method::GET, session.location.clone(), self.scopes).also(GONE);
         let response = self.client.once(&call).await?;
-        // `0-0` means one byte, or none: registries differ. A new session costs less than a wrong guess.
-        let Some(end) = end_of_range(response.headers()).filter(|end| *end > 1) else { return Ok(None) };
-        if GONE.contains(&response.status()) {
-            return Ok(None);
-        }
-        self.moved(session, &call.url, &response)?;
-        session.offset = end;
-        session.unsure = false;
-        Ok(Some(()))
+        let end = end_of_range(response.headers()).filter(|_| response.status().is_success());
+        let Some(end) = end else {
+            session.standing = Standing::Lost;
+            return Ok(());
+        };
+        self.moved(session, &response)?;
+        // `0-0` means one byte, or none: registries differ. If the guess is wrong, the next PATCH is refused.
+        session.offset = if end == 1 { 0 } else { end };
+        session.standing = Standing::Sure;
+        Ok(())
     }
 
-    fn moved(&self, session: &mut Session, from: &Url, response: &Response) -> Result<(), Failure> {
-        if let Some(location) = self.next_location(from, response)? {
+    fn moved(&self, session: &mut Session, response: &Response) -> Result<(), Failure> {
+        if let Some(location) = self.next_location(response)? {
             session.location = location;
         }
         Ok(())
     }
 
-    fn next_location(&self, from: &Url, response: &Response) -> Result<Option<Url>, Failure> {
+    fn next_location(&self, response: &Response) -> Result<Option<Url>, Failure> {
         let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
         let location = location.to_str().map_err(|_| "that is no URL".to_owned());
-        let next = location.and_then(|location| hop(&self.context, from, location));
+        let next = location.and_then(|location| hop(&self.context, response.url(), location));
         let refused = |reason| self.context.protocol(&format!("it wants the upload at an address {reason}"));
         Ok(Some(next.map_err(refused)?))
     }
@@ -255,15 +270,16 @@ async fn append_once(
     end: u64,
     bytes: &Bytes,
 ) -> Result<(), Failure> {
-    if session.unsure {
-        let known = peer.status(session).await?;
-        if known.is_none() && base == 0 {
-            if let Begun::Session(anew) = peer.begin(None).await? {
-                *session = anew;
-            }
-        } else if known.is_none() || session.offset < base || session.offset > end {
-            return Err(peer.context.protocol("it lost what was uploaded").into());
+    peer.make_sure(session).await?;
+    if session.standing == Standing::Lost && base == 0 {
+        if let Begun::Session(anew) = peer.begin(None).await? {
+            *session = anew;
         }
+    } else if session.standing == Standing::Lost || session.offset < base || session.offset > end {
+        return Err(peer.context.protocol("it lost what was uploaded").into());
+    }
+    if session.offset == end {
+        return Ok(());
     }
     let from = usize::try_from(session.offset - base).unwrap_or(bytes.len());
     peer.patch(session, Payload::Bytes(bytes.slice(from..))).await
