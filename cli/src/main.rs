@@ -1,1 +1,56 @@
-fn main() {}
+//! `forge`: words in, words out. Arguments, wiring, progress, reports, exit codes; no build logic.
+
+mod args;
+mod commands;
+mod diagnostics;
+mod dockerfile;
+mod environment;
+mod failure;
+mod identity;
+mod local;
+mod progress;
+mod records;
+mod registries;
+mod signals;
+mod steps;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::commands::Session;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    // The helper that sandboxes are born from is this same program under another name.
+    if let Some(code) = forge_runner::serve_if_zygote(std::env::args_os().next().as_deref()) {
+        return code;
+    }
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.reports.iter().for_each(|report| progress::say(report));
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let is_machine_root = identity::settle(&cli.command)?;
+    let session = Session { root: cli.root, is_machine_root };
+    match cli.command {
+        Command::Build(args) => commands::build::build(&session, &args),
+        Command::Run(args) => commands::run::run(&session, &args),
+        Command::Images(args) => commands::images::images(&session, &args),
+        Command::Inspect(args) => commands::inspect::inspect(&session, &args),
+        Command::Tag(args) => commands::tag::tag(&session, &args),
+        Command::Rmi(args) => commands::rmi::rmi(&session, &args),
+        Command::Pull(args) => commands::pull::pull(&session, &args),
+        Command::Push(args) => commands::push::push(&session, &args),
+        Command::Login(args) => commands::login::login(&args),
+        Command::Logout(args) => commands::login::logout(&args),
+        Command::Info => commands::info::info(&session),
+    }
+}

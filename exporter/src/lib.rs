@@ -1,1 +1,17 @@
-//! placeholder
+//! Solved snapshots and a configuration become an image; the image becomes what the user asked for.
+//!
+//! This room knows no Dockerfile syntax and mounts nothing.
+
+mod created;
+mod error;
+mod files;
+mod image;
+mod layout;
+mod spec;
+
+pub use created::{parse_ns, rfc3339};
+pub use error::ExportError;
+pub use files::{write_directory, write_tar};
+pub use image::{Image, ImageOptions, assemble};
+pub use layout::{Name, write_docker_archive, write_oci_archive, write_oci_directory};
+pub use spec::{Output, OutputError};

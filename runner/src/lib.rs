@@ -6,9 +6,15 @@
 mod sys;
 
 mod cgroup;
+pub mod container;
+pub mod executor;
+pub mod files;
+mod mounts;
 pub mod network;
 mod sandbox;
 mod seccomp;
+pub mod step;
+pub mod trouble;
 pub mod user;
 pub mod userns;
 mod zygote;

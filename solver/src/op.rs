@@ -22,7 +22,7 @@ pub enum Op {
     /// COPY and ADD. Inputs: the files to copy onto, then the sources.
     Copy(CopyOp),
     /// RUN. Inputs: the rootfs, then what its mounts name.
-    Run(RunOp),
+    Run(Box<RunOp>),
     /// WORKDIR. Input: the files.
     Workdir(WorkdirOp),
 }

@@ -82,8 +82,9 @@ impl Solver<'_> {
         let mut run = Run::new(self, graph, keys);
         run.look_up(&reached)?;
         for target in targets {
-            run.demand(*target)?;
+            run.demand(*target);
         }
+        run.report_cached(&reached);
         run.schedule()?;
         Ok(Solved { records: run.results, cached: run.cached })
     }
@@ -185,7 +186,7 @@ impl<'a> Run<'a> {
         self.keys[id.index()].expect("reachable vertices have keys")
     }
 
-    /// Finds every result that is at hand by its key, and says so.
+    /// Finds every result that is at hand by its key.
     fn look_up(&mut self, reached: &[bool]) -> Result<(), SolveError> {
         for id in self.graph.ids().filter(|id| reached[id.index()]) {
             let vertex = self.graph.vertex(id);
@@ -220,12 +221,10 @@ impl<'a> Run<'a> {
     fn hit(&mut self, id: VertexId, record: Record) {
         self.results[id.index()] = Some(record);
         self.cached[id.index()] = true;
-        let label = self.graph.vertex(id).label.clone();
-        self.solver.events.emit(Event::Cached { step: StepId::Vertex(id), label });
     }
 
     /// Marks what must be carried out for `target`'s result to be there.
-    fn demand(&mut self, target: VertexId) -> Result<(), SolveError> {
+    fn demand(&mut self, target: VertexId) {
         let mut pending = vec![target];
         while let Some(id) = pending.pop() {
             let known = self.results[id.index()].is_some();
@@ -234,7 +233,22 @@ impl<'a> Run<'a> {
                 pending.extend(&self.graph.vertex(id).inputs);
             }
         }
-        Ok(())
+    }
+
+    /// Says what was at hand: hits, and base images that nobody needs to look into.
+    fn report_cached(&mut self, reached: &[bool]) {
+        let fetches = self.fetches();
+        for id in self.graph.ids().filter(|id| reached[id.index()]) {
+            let untouched = matches!(self.graph.vertex(id).op, Op::Image(_)) && !fetches.contains_key(&id);
+            if self.cached[id.index()] || untouched {
+                self.say_cached(id);
+            }
+        }
+    }
+
+    fn say_cached(&self, id: VertexId) {
+        let label = self.graph.vertex(id).label.clone();
+        self.solver.events.emit(Event::Cached { step: StepId::Vertex(id), label });
     }
 
     /// Carries out what is demanded.
@@ -349,7 +363,10 @@ impl<'a> Run<'a> {
 
     fn finish(&mut self, id: VertexId, outcome: Outcome) {
         match outcome {
-            Outcome::Found(record) => self.hit(id, record),
+            Outcome::Found(record) => {
+                self.hit(id, record);
+                self.say_cached(id);
+            }
             Outcome::Made(record) => self.results[id.index()] = Some(record),
         }
     }

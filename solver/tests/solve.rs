@@ -115,7 +115,7 @@ fn scratch(graph: &mut Graph) -> VertexId {
 }
 
 fn run_op(command: &str) -> Op {
-    Op::Run(RunOp {
+    Op::Run(Box::new(RunOp {
         args: vec![command.into()],
         env: vec![],
         proxy_env: vec![],
@@ -126,7 +126,7 @@ fn run_op(command: &str) -> Op {
         mounts: vec![],
         script: None,
         platform: Platform::new("linux", "amd64", None),
-    })
+    }))
 }
 
 fn run(graph: &mut Graph, on: VertexId, command: &str) -> VertexId {

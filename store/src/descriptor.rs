@@ -148,7 +148,7 @@ impl FromStr for Platform {
             return Ok(Self::host());
         }
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|part| sound(part)) {
+        if !parts.iter().all(sound) {
             return Err(fail());
         }
         let platform = match parts[..] {

@@ -7,6 +7,7 @@
 //!                                      └── blob
 //! ```
 
+mod archive;
 mod blocks;
 mod codec;
 pub mod compression;
@@ -19,6 +20,7 @@ pub mod unpack;
 pub mod write;
 mod zstd;
 
+pub use archive::{is_archive, unpack_archive};
 pub use compression::{Compression, GzipLevel, ZstdLevel};
 pub use decompress::{Accept, Decompressed, Encoding};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};

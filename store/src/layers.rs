@@ -7,17 +7,19 @@
 //! Either form is made from the other when it is needed. A tree made from a blob is bound to its DiffID only
 //! after the whole uncompressed stream was hashed.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Threads;
 use crate::error::At;
 use crate::index::Index;
-use crate::layer::{self, Compression};
+use crate::layer::{self, Compression, PackOptions, WriteOptions};
 use crate::session::{Draft, LazySession, remove_tree};
+use crate::snapshot::{Layer, Snapshot};
 use crate::tree::OverlayXattrs;
-use crate::snapshot::Layer;
 use crate::{Blobs, Descriptor, DiffId, Digest, LayerId, Locks, MediaType, RootDir, StoreError};
 
 /// A layer ready to travel.
@@ -89,6 +91,16 @@ impl Layers {
         Ok(self.path(&layer.id))
     }
 
+    /// A snapshot's trees as overlayfs stacks them, the topmost first, each unpacked if it must be.
+    ///
+    /// A layer that occurs twice is there once: overlayfs refuses a directory twice, and all that the lower
+    /// occurrence says the upper one says again.
+    pub fn stack(&self, snapshot: &Snapshot) -> Result<Vec<PathBuf>, StoreError> {
+        let mut seen = HashSet::new();
+        let layers = snapshot.layers.iter().rev().filter(|layer| seen.insert(layer.id));
+        layers.map(|layer| self.ensure_tree(layer)).collect()
+    }
+
     fn unpack(&self, layer: &Layer) -> Result<(), StoreError> {
         let missing = || StoreError::MissingLayer(layer.id.hex());
         let digest = self.blob_of(layer)?.ok_or_else(missing)?;
@@ -98,7 +110,7 @@ impl Layers {
             None => self.diff_id(&layer.id)?.ok_or_else(missing)?,
         };
         let draft = self.session.with(|session| session.draft())?;
-        let root = RootDir::open(&draft.tree()).at("open", &draft.tree())?;
+        let root = RootDir::open_host(draft.tree())?;
         let options = layer::UnpackOptions::layer(self.xattrs);
         let unpacked = layer::unpack_blob(blob, &diff_id, &root, &options)
             .map_err(|e| StoreError::Unpack { object: digest.to_string(), detail: e.to_string() })?;
@@ -129,7 +141,7 @@ impl Layers {
         if let Some(pulled) = &layer.pulled {
             return Ok(PackedLayer { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id });
         }
-        let form = compression.to_string();
+        let form = form_name(compression);
         let name = format!("pack-{}-{form}", layer.id.hex());
         if let Some(packed) = self.packed(&layer.id, &form, compression)? {
             return Ok(packed);
@@ -139,20 +151,29 @@ impl Layers {
             return Ok(packed);
         }
         let tree = self.ensure_tree(layer)?;
-        let root = RootDir::open(&tree).at("open", &tree)?;
-        let mut blob = BufWriter::with_capacity(1 << 20, self.blobs.create()?);
-        let packed = layer::pack(&root, &layer::WriteOptions::default(), compression, &mut blob)
+        let root = RootDir::open_host(&tree)?;
+        let blob = BufWriter::with_capacity(1 << 20, self.blobs.create()?);
+        let options =
+            PackOptions { compression, threads: Threads::available(), write: WriteOptions::default() };
+        let (blob, packed) = layer::pack_tree(root.dir(), self.xattrs, options, blob)
             .map_err(|e| StoreError::Pack(e.to_string()))?;
-        blob.flush().at("write", &self.dir)?;
         let blob = blob.into_inner().map_err(|e| e.into_error()).at("write", &self.dir)?;
         let (digest, size) = blob.commit()?;
         self.record_diff_id(&layer.id, &packed.diff_id, packed.uncompressed_size)?;
         let sql = "INSERT OR REPLACE INTO packed (layer, form, digest) VALUES (?1, ?2, ?3)";
         self.index.execute(sql, (layer.id.hex(), &form, digest.hex()))?;
-        Ok(PackedLayer { descriptor: Descriptor::new(media_type(compression), digest, size), diff_id: packed.diff_id })
+        Ok(PackedLayer {
+            descriptor: Descriptor::new(media_type(compression), digest, size),
+            diff_id: packed.diff_id,
+        })
     }
 
-    fn packed(&self, id: &LayerId, form: &str, compression: Compression) -> Result<Option<PackedLayer>, StoreError> {
+    fn packed(
+        &self,
+        id: &LayerId,
+        form: &str,
+        compression: Compression,
+    ) -> Result<Option<PackedLayer>, StoreError> {
         let sql = "SELECT p.digest, d.diff_id, b.size FROM packed p
                    JOIN diff_ids d ON d.layer = p.layer JOIN blobs b ON b.digest = p.digest
                    WHERE p.layer = ?1 AND p.form = ?2";
@@ -197,6 +218,15 @@ fn parse_hex(id: &LayerId, hex: &str) -> Result<Digest, StoreError> {
         object: format!("the index entry of layer {}", id.hex()),
         detail: format!("`{hex}` is no digest"),
     })
+}
+
+/// A compression's name in the index.
+fn form_name(compression: Compression) -> String {
+    match compression {
+        Compression::None => "tar".into(),
+        Compression::Gzip(level) => format!("gzip-{}", level.get()),
+        Compression::Zstd(level) => format!("zstd-{}", level.get()),
+    }
 }
 
 fn media_type(compression: Compression) -> MediaType {

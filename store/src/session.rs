@@ -29,7 +29,8 @@ impl Session {
     /// Makes and locks a directory under `tmp`, after sweeping those whose owners are gone.
     pub fn start(tmp: &Path) -> Result<Self, StoreError> {
         sweep(tmp)?;
-        let dir = tempfile::Builder::new().prefix("s-").tempdir_in(tmp).at("create a directory in", tmp)?.keep();
+        let dir =
+            tempfile::Builder::new().prefix("s-").tempdir_in(tmp).at("create a directory in", tmp)?.keep();
         let lock = File::open(&dir).at("open", &dir)?;
         flock(&lock, FlockOperation::LockShared).at("lock", &dir)?;
         Ok(Self { dir, _lock: lock, next: AtomicU64::new(0) })
@@ -48,7 +49,8 @@ impl Session {
         }
         let fs_dir = dir.join("fs");
         // `mkdir` obeyed the umask; a tree's modes are content and must not.
-        fs::set_permissions(&fs_dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).at("chmod", &fs_dir)?;
+        fs::set_permissions(&fs_dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .at("chmod", &fs_dir)?;
         Ok(Draft { dir })
     }
 }
@@ -71,7 +73,10 @@ impl LazySession {
         Self { tmp, session: Mutex::new(None) }
     }
 
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&Session) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&Session) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let session = {
             let mut slot = self.session.lock().unwrap_or_else(PoisonError::into_inner);
             match &*slot {

@@ -36,9 +36,9 @@ impl Tags {
     /// All tags, by name.
     pub fn list(&self) -> Result<Vec<Tag>, StoreError> {
         let sql = "SELECT name, descriptor, updated FROM tags ORDER BY name";
-        let rows = self.index.rows(sql, [], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?))
-        })?;
+        let rows = self
+            .index
+            .rows(sql, [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
         rows.into_iter()
             .map(|(name, text, updated)| Ok(Tag { descriptor: parse(&name, &text)?, name, updated }))
             .collect()
@@ -67,5 +67,6 @@ pub(crate) fn set(
 }
 
 fn parse(name: &str, text: &str) -> Result<Descriptor, StoreError> {
-    serde_json::from_str(text).map_err(|e| StoreError::Corrupt { object: format!("tag {name}"), detail: e.to_string() })
+    serde_json::from_str(text)
+        .map_err(|e| StoreError::Corrupt { object: format!("tag {name}"), detail: e.to_string() })
 }

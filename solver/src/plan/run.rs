@@ -16,7 +16,7 @@ use crate::op::{MountOp, Op, RunOp, Selection};
 impl Lowering<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), PlanProblem> {
         let label = self.step_label(instruction);
-        let (args, script) = self.command(run)?;
+        let (args, script) = self.command(run);
         let mut inputs: Vec<VertexId> = Vec::new();
         let mounts = run
             .mounts
@@ -40,22 +40,22 @@ impl Lowering<'_, '_> {
             script,
             platform: self.state.platform.clone(),
         };
-        self.push(Op::Run(op), inputs, label, created_by);
+        self.push(Op::Run(Box::new(op)), inputs, label, created_by);
         Ok(())
     }
 
     /// The arguments, and a `#!` script where the only word of the command is a heredoc.
-    fn command(&self, run: &Run) -> Result<(Vec<String>, Option<(String, Arc<str>)>), PlanProblem> {
-        let Command::Shell(line) = &run.command else { return Ok((self.args(&run.command), None)) };
+    fn command(&self, run: &Run) -> (Vec<String>, Option<(String, Arc<str>)>) {
+        let Command::Shell(line) = &run.command else { return (self.args(&run.command), None) };
         if let [heredoc] = run.heredocs.as_slice()
             && is_heredoc_word(line)
         {
             if heredoc.content.starts_with("#!") {
                 let path = format!("/dev/pipes/{}", heredoc.name);
                 let script = (heredoc.name.clone(), Arc::from(heredoc.content.as_str()));
-                return Ok((self.args(&Command::Shell(path)), Some(script)));
+                return (self.args(&Command::Shell(path)), Some(script));
             }
-            return Ok((self.args(&Command::Shell(heredoc.content.clone())), None));
+            return (self.args(&Command::Shell(heredoc.content.clone())), None);
         }
         let mut text = line.clone();
         for heredoc in &run.heredocs {
@@ -66,7 +66,7 @@ impl Lowering<'_, '_> {
         if !run.heredocs.is_empty() {
             text.push('\n');
         }
-        Ok((self.args(&Command::Shell(text)), None))
+        (self.args(&Command::Shell(text)), None)
     }
 
     /// Proxy arguments that were given and that the Dockerfile did not take over itself.
@@ -203,5 +203,5 @@ fn parse_size_text(text: &str) -> Option<u64> {
 fn is_heredoc_word(line: &str) -> bool {
     let line = line.trim();
     let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
-    rest.starts_with("<<") && rest[2..].trim_start().split_whitespace().count() == 1
+    rest.starts_with("<<") && rest[2..].split_whitespace().count() == 1
 }

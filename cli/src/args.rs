@@ -1,0 +1,311 @@
+//! The words that forge takes: every flag either works or is refused.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Builds OCI images from Dockerfiles: one binary, no daemon.
+#[derive(Debug, Parser)]
+#[command(name = "forge", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Where images, layers and the cache are kept [default: /var/lib/forge for root, $XDG_DATA_HOME/forge for a user]
+    #[arg(long, global = true, value_name = "DIR", env = "FORGE_ROOT")]
+    pub root: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<Build>),
+    /// Run a command in a new container of an image, in the foreground
+    Run(Run),
+    /// List images
+    #[command(alias = "ls")]
+    Images(Images),
+    /// Show an image's configuration and manifest as JSON
+    Inspect(Inspect),
+    /// Give an image another name
+    Tag(Tag),
+    /// Remove names of images
+    Rmi(Rmi),
+    /// Fetch an image from a registry
+    Pull(Pull),
+    /// Send an image to a registry
+    Push(Push),
+    /// Store credentials for a registry
+    Login(Login),
+    /// Forget credentials for a registry
+    Logout(Logout),
+    /// Show versions, paths and limits
+    Info,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// `tty` on a terminal, otherwise `plain`
+    #[default]
+    Auto,
+    /// Live display
+    Tty,
+    /// One line per event
+    Plain,
+    /// Nothing
+    Quiet,
+    /// Nothing
+    None,
+    /// One JSON object per event, on standard error
+    Rawjson,
+}
+
+/// `forge build`.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The build context: a directory
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    pub context: String,
+
+    /// The Dockerfile [default: CONTEXT/Dockerfile]; `-` reads it from standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+
+    /// Name the image (repeatable)
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub tags: Vec<String>,
+
+    /// The stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+
+    /// Set a build argument; without a value it is taken from the environment (repeatable)
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub build_args: Vec<String>,
+
+    /// Another context for COPY --from and RUN --mount=from: a directory (repeatable)
+    #[arg(long = "build-context", value_name = "NAME=DIR")]
+    pub build_contexts: Vec<String>,
+
+    /// Label the image (repeatable)
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+
+    /// The platform to build for
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+
+    /// Where the image goes: type=image|oci|docker|local|tar|registry[,dest=PATH][,…], or a directory (repeatable)
+    #[arg(short, long = "output", value_name = "SPEC")]
+    pub outputs: Vec<String>,
+
+    /// Push the image under its names
+    #[arg(long)]
+    pub push: bool,
+
+    /// Look nothing up in the cache
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// Look nothing up in the cache for these stages (comma-separated, repeatable)
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub pull: bool,
+
+    /// The network of RUN steps
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: NetworkMode,
+
+    /// Grant an entitlement: network.host (repeatable)
+    #[arg(long, value_name = "ENTITLEMENT")]
+    pub allow: Vec<String>,
+
+    /// How many steps run at once [default: 4 for each core]
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<usize>,
+
+    /// How progress is shown
+    #[arg(long, value_name = "MODE", default_value = "auto", env = "BUILDKIT_PROGRESS")]
+    pub progress: ProgressMode,
+
+    /// Print the image's digest only
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Write the image's configuration digest to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+/// The network of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NetworkMode {
+    /// An own network with outbound traffic
+    #[default]
+    Default,
+    /// Loopback only
+    None,
+    /// The host's network
+    Host,
+}
+
+/// How registries are talked to.
+#[derive(Debug, Default, Args)]
+pub struct RegistryFlags {
+    /// Talk plain http to this registry; loopback needs no leave (repeatable)
+    #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", global = false)]
+    pub insecure: Vec<String>,
+
+    /// Trust the certificates in this PEM file, too (repeatable)
+    #[arg(long = "registry-ca", value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+}
+
+/// `forge run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Remove the container afterwards; forge always does
+    #[arg(long)]
+    pub rm: bool,
+
+    /// Set a variable; without a value it is taken from the environment (repeatable)
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+
+    /// The working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+
+    /// The user
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+
+    /// The network
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: NetworkMode,
+
+    /// What to execute instead of the image's ENTRYPOINT
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+
+    /// The command, instead of the image's CMD
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// `forge images`.
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Print digests only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print JSON, one object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `forge inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Print the manifest as it is stored
+    #[arg(long)]
+    pub raw: bool,
+    /// Print the configuration as it is stored
+    #[arg(long, conflicts_with = "raw")]
+    pub config: bool,
+}
+
+/// `forge tag`.
+#[derive(Debug, Args)]
+pub struct Tag {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Its new name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `forge rmi`.
+#[derive(Debug, Args)]
+pub struct Rmi {
+    /// The names
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+}
+
+/// `forge pull`.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// The platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Print the digest only
+    #[arg(short, long, action = ArgAction::SetTrue)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+/// `forge push`.
+#[derive(Debug, Args)]
+pub struct Push {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Print the digest only
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+/// `forge login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The registry
+    #[arg(value_name = "REGISTRY", default_value = "docker.io")]
+    pub registry_name: String,
+    /// The user
+    #[arg(short, long)]
+    pub username: String,
+    /// Read the password from standard input
+    #[arg(long, required = true)]
+    pub password_stdin: bool,
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+}
+
+/// `forge logout`.
+#[derive(Debug, Args)]
+pub struct Logout {
+    /// The registry
+    #[arg(value_name = "REGISTRY", default_value = "docker.io")]
+    pub registry_name: String,
+}

@@ -1,0 +1,55 @@
+//! The commands, one file each.
+
+pub mod build;
+pub mod images;
+pub mod info;
+pub mod inspect;
+pub mod login;
+pub mod pull;
+pub mod push;
+pub mod rmi;
+pub mod run;
+pub mod tag;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use forge_store::Store;
+use forge_store::tree::OverlayXattrs;
+
+use crate::environment;
+use crate::failure::{Failure, Kind};
+
+/// What every command gets.
+pub struct Session {
+    /// `--root`.
+    pub root: Option<PathBuf>,
+    /// Whether forge is root of the machine.
+    pub is_machine_root: bool,
+}
+
+impl Session {
+    /// The store's directory.
+    pub fn root_dir(&self) -> Result<PathBuf, Failure> {
+        self.root.clone().map_or_else(|| environment::default_root(self.is_machine_root), Ok)
+    }
+
+    /// Opens the store.
+    pub fn store(&self) -> Result<Store, Failure> {
+        let xattrs = if self.is_machine_root { OverlayXattrs::Trusted } else { OverlayXattrs::User };
+        Ok(Store::open(&self.root_dir()?, xattrs)?)
+    }
+}
+
+/// Writes a result to standard output.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written =
+        out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    match written {
+        // Whoever read our output went away; that is theirs to judge.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other
+            .map_err(|e| Failure::new(Kind::System, format!("cannot write to standard output: {e}"), None)),
+    }
+}

@@ -1,0 +1,89 @@
+//! What forge takes from its environment. No other file reads it.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::failure::{Failure, Kind};
+
+/// Where the store is if the user says nothing.
+pub fn default_root(is_root: bool) -> Result<PathBuf, Failure> {
+    if is_root {
+        return Ok("/var/lib/forge".into());
+    }
+    let data = env::var_os("XDG_DATA_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let home = env::var_os("HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    data.or_else(|| home.map(|home| home.join(".local/share"))).map(|data| data.join("forge")).ok_or_else(
+        || {
+            Failure::new(
+                Kind::Usage,
+                "there is no HOME to keep images in",
+                Some("say where with --root DIR".into()),
+            )
+        },
+    )
+}
+
+/// Where small files of the running system go: network leases.
+pub fn runtime_dir(is_root: bool) -> PathBuf {
+    if is_root {
+        return "/run/forge".into();
+    }
+    env::var_os("XDG_RUNTIME_DIR")
+        .filter(|path| !path.is_empty())
+        .map(|path| PathBuf::from(path).join("forge"))
+        .unwrap_or_else(|| env::temp_dir().join(format!("forge-{}", rustix::process::getuid().as_raw())))
+}
+
+/// A variable's value, as `--build-arg NAME` and `-e NAME` take it over.
+pub fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+/// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+pub fn source_date_epoch() -> Result<Option<i64>, Failure> {
+    match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => text.parse().map(Some).map_err(|_| {
+            let hint = Some("give it in seconds since 1970".into());
+            Failure::new(Kind::Usage, format!("invalid SOURCE_DATE_EPOCH: {text}"), hint)
+        }),
+        _ => Ok(None),
+    }
+}
+
+/// Files that may hold credentials, the first that exists counts: Docker's, then podman's.
+pub fn auth_files() -> Vec<PathBuf> {
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let docker =
+        env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home.map(|home| home.join(".docker")));
+    let named = env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from);
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("containers/auth.json"));
+    named.into_iter().chain(docker.map(|dir| dir.join("config.json"))).chain(runtime).collect()
+}
+
+/// `PATH`, to find helpers in.
+pub fn search_path() -> OsString {
+    env::var_os("PATH")
+        .unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())
+}
+
+/// Proxy variables, for registries.
+pub fn proxies() -> BTreeMap<String, String> {
+    let names = [
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "NO_PROXY",
+        "no_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ];
+    names.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?))).collect()
+}
+
+/// What credential helpers get to see.
+pub fn for_helpers() -> Vec<(OsString, OsString)> {
+    env::vars_os().collect()
+}

@@ -1,0 +1,204 @@
+//! The solver's world: base images from the store or a registry, contexts from this machine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forge_registry::Reference;
+use forge_runner::executor::Fetch;
+use forge_runner::files::LocalContext;
+use forge_solver::event::Events;
+use forge_solver::op::{ResolvedImage, Selection};
+use forge_solver::{Event, StepId, TroubleKind, World, WorldError};
+use forge_store::media_type;
+use forge_store::{
+    ContentId, Descriptor, ImageConfig, ImageIndex, Layer, Manifest, Platform, Snapshot, Store,
+};
+
+use crate::failure::{world_error_of_registry, world_error_of_store};
+use crate::progress::Display;
+use crate::registries::{Registries, Travelling};
+
+/// The most that a manifest or a configuration may have, in bytes.
+pub const MOST_DOCUMENT_BYTES: u64 = 16 << 20;
+
+/// What builds reach for.
+pub struct LocalWorld<'a> {
+    /// Where images are looked up first.
+    pub store: &'a Store,
+    /// Where they are looked up then.
+    pub registries: &'a Registries,
+    /// Contexts by name.
+    pub contexts: HashMap<String, Arc<LocalContext>>,
+    /// `--pull`: registries are asked even for what is here.
+    pub always_pull: bool,
+    /// Where resolving is shown.
+    pub display: Arc<Display>,
+    /// Numbers for internal steps.
+    pub steps: &'a crate::steps::Steps,
+}
+
+impl World for LocalWorld<'_> {
+    fn resolve_image(&self, reference: &str, platform: &Platform) -> Result<ResolvedImage, WorldError> {
+        let name: Reference = reference.parse().map_err(|e| {
+            WorldError::new(
+                TroubleKind::Input,
+                format!("failed to parse stage name {reference:?}: invalid reference format: {e}"),
+            )
+        })?;
+        if !self.always_pull
+            && let Some(found) = self.local_image(&name, platform)?
+        {
+            return Ok(found);
+        }
+        let label = format!("[internal] load metadata for {}", name.canonical());
+        self.steps.internal(&*self.display, label, |_| {
+            let pulled = self.registries.fetch_image(&name, platform, self.store.blobs());
+            let pulled = pulled.map_err(world_error_of_registry)?;
+            let found = pulled.config.platform();
+            if !found.architecture.is_empty()
+                && !found.satisfies(platform)
+                && !self.is_foreign_allowed(&found)
+            {
+                let message = format!("{} is an image for {found}, not for {platform}", name.canonical());
+                return Err(WorldError::new(TroubleKind::NotFound, message));
+            }
+            Ok(ResolvedImage {
+                reference: name.canonical(),
+                digest: pulled.manifest_descriptor.digest,
+                snapshot: snapshot(&pulled.manifest, &pulled.config)?,
+                config: pulled.config,
+            })
+        })
+    }
+
+    fn has_context(&self, name: &str) -> bool {
+        self.contexts.contains_key(name)
+    }
+
+    fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
+        let context = self.contexts.get(context).ok_or_else(|| {
+            WorldError::new(TroubleKind::Input, format!("there is no build context {context:?}"))
+        })?;
+        context.content(selection).map_err(forge_runner::trouble::of_files)
+    }
+}
+
+impl LocalWorld<'_> {
+    /// Docker takes a single-platform image whatever it is for, and so do we: binfmt may run it.
+    fn is_foreign_allowed(&self, found: &Platform) -> bool {
+        found.os == "linux"
+    }
+
+    /// An image of the store by its tag or digest.
+    fn local_image(
+        &self,
+        name: &Reference,
+        platform: &Platform,
+    ) -> Result<Option<ResolvedImage>, WorldError> {
+        let Some(image) = find_image(self.store, name, platform)? else { return Ok(None) };
+        let snapshot = snapshot(&image.manifest, &image.config)?;
+        let LocalImage { descriptor, config, .. } = image;
+        Ok(Some(ResolvedImage { reference: name.canonical(), digest: descriptor.digest, config, snapshot }))
+    }
+}
+
+/// An image whose documents are in the store.
+pub struct LocalImage {
+    /// What the name stands for: an index, or the manifest.
+    pub root: Descriptor,
+    /// The manifest.
+    pub descriptor: Descriptor,
+    /// What it says.
+    pub manifest: Manifest,
+    /// The configuration.
+    pub config: ImageConfig,
+}
+
+/// Finds an image of the store; `None` if there is no such name, or it has nothing for the platform.
+pub fn find_image(
+    store: &Store,
+    name: &Reference,
+    platform: &Platform,
+) -> Result<Option<LocalImage>, WorldError> {
+    let Some(root) = store.tags().get(&name.canonical()).map_err(world_error_of_store)? else {
+        return Ok(None);
+    };
+    let mut descriptor = root.clone();
+    if media_type::is_index(&descriptor.media_type) {
+        let index: ImageIndex = document(store, &descriptor)?;
+        let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|found| found.satisfies(platform));
+        match index.manifests.iter().find(fits) {
+            Some(found) => descriptor = found.clone(),
+            None => return Ok(None),
+        }
+    }
+    let manifest: Manifest = document(store, &descriptor)?;
+    let config = document(store, &manifest.config)?;
+    Ok(Some(LocalImage { root, descriptor, manifest, config }))
+}
+
+/// Reads a JSON document of the store.
+pub fn document<T: serde::de::DeserializeOwned>(
+    store: &Store,
+    descriptor: &Descriptor,
+) -> Result<T, WorldError> {
+    let bytes = store.blobs().read(&descriptor.digest, MOST_DOCUMENT_BYTES).map_err(world_error_of_store)?;
+    let bytes = bytes.ok_or_else(|| {
+        WorldError::new(TroubleKind::NotFound, format!("blob {} is not in the store", descriptor.digest))
+            .hint("pull or build the image again")
+    })?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        WorldError::new(
+            TroubleKind::Corrupt,
+            format!("blob {} is not what it should be: {e}", descriptor.digest),
+        )
+    })
+}
+
+/// An image's layers, as the store names them.
+pub fn snapshot(manifest: &Manifest, config: &ImageConfig) -> Result<Snapshot, WorldError> {
+    if manifest.layers.len() != config.rootfs.diff_ids.len() {
+        let message = format!(
+            "the image lists {} layers but {} diff_ids",
+            manifest.layers.len(),
+            config.rootfs.diff_ids.len()
+        );
+        return Err(WorldError::new(TroubleKind::Corrupt, message));
+    }
+    let pairs = manifest.layers.iter().zip(&config.rootfs.diff_ids);
+    Ok(Snapshot { layers: pairs.map(|(blob, diff_id)| Layer::pulled(blob.clone(), *diff_id)).collect() })
+}
+
+/// Gets layers from the registry that the image was named after.
+pub struct Fetcher<'a> {
+    /// Where they go.
+    pub store: &'a Store,
+    /// Where they come from.
+    pub registries: &'a Registries,
+    /// Where it is shown.
+    pub display: Arc<Display>,
+}
+
+impl Fetch for Fetcher<'_> {
+    fn fetch(&self, image: &str, layers: &[Layer], step: StepId, _: &dyn Events) -> Result<(), WorldError> {
+        let name: Reference = image
+            .parse()
+            .map_err(|e| WorldError::new(TroubleKind::Input, format!("invalid reference format: {e}")))?;
+        let blobs: Vec<Descriptor> =
+            layers.iter().filter_map(|layer| Some(layer.pulled.as_ref()?.descriptor.clone())).collect();
+        let progress = Arc::new(Travelling::new(step, Shared(self.display.clone())));
+        self.registries
+            .fetch_blobs(&name, &blobs, self.store.blobs(), progress)
+            .map_err(world_error_of_registry)
+    }
+}
+
+/// A display shared with threads of the network.
+#[derive(Clone)]
+pub struct Shared(pub Arc<Display>);
+
+impl Events for Shared {
+    fn emit(&self, event: Event) {
+        self.0.emit(event);
+    }
+}

@@ -1,0 +1,224 @@
+//! The registry client, made when something first needs the network, and asked from ordinary threads.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use forge_registry::{
+    AuthFile, Client, ClientConfig, Credentials, Helpers, Progress, Proxies, PulledImage, PushOptions,
+    Reference, RegistryError,
+};
+use forge_solver::{Event, Events, StepId};
+use forge_store::{Blobs, Descriptor, Digest, Platform};
+use tokio::runtime::Runtime;
+
+use crate::args::RegistryFlags;
+use crate::environment;
+use crate::failure::{Failure, Kind};
+
+/// Registries, as the user set them up.
+pub struct Registries {
+    insecure: Vec<String>,
+    ca: Vec<PathBuf>,
+    made: OnceLock<Result<Made, String>>,
+}
+
+struct Made {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Registries {
+    /// Reads nothing yet.
+    pub fn new(flags: &RegistryFlags) -> Self {
+        Self { insecure: flags.insecure.clone(), ca: flags.ca.clone(), made: OnceLock::new() }
+    }
+
+    fn made(&self) -> Result<&Made, RegistryError> {
+        let made = self.made.get_or_init(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let client = Client::new(self.config().map_err(|e| e.to_string())?);
+            Ok(Made { runtime: runtime.map_err(|e| e.to_string())?, client })
+        });
+        made.as_ref().map_err(|detail| own_fault(detail.clone()))
+    }
+
+    fn config(&self) -> Result<ClientConfig, RegistryError> {
+        let mut config =
+            ClientConfig { credentials: credentials()?, proxies: proxies(), ..ClientConfig::default() };
+        for path in &self.ca {
+            let pem = std::fs::read(path)
+                .map_err(|e| own_fault(format!("cannot read the certificates {}: {e}", path.display())))?;
+            config.ca_certificates.push(pem);
+        }
+        for host in &self.insecure {
+            let host = config.hosts.entry(host.clone()).or_default();
+            host.plain_http = Some(true);
+            host.trust_private_addresses = true;
+        }
+        Ok(config)
+    }
+
+    fn ask<'a, T, F: Future<Output = Result<T, RegistryError>>>(
+        &'a self,
+        question: impl FnOnce(&'a Client) -> F,
+    ) -> Result<T, RegistryError> {
+        let made = self.made()?;
+        made.runtime.block_on(question(&made.client))
+    }
+
+    /// Fetches an image's documents into the store.
+    pub fn fetch_image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        blobs: &Blobs,
+    ) -> Result<PulledImage, RegistryError> {
+        self.ask(|client| client.fetch_image(reference, platform, blobs))
+    }
+
+    /// Fetches layers into the store.
+    pub fn fetch_blobs(
+        &self,
+        reference: &Reference,
+        descriptors: &[Descriptor],
+        blobs: &Blobs,
+        progress: Arc<dyn Progress>,
+    ) -> Result<(), RegistryError> {
+        self.ask(|client| async move {
+            client.fetch_blobs(reference.repository(), descriptors, blobs, &progress).await
+        })
+    }
+
+    /// Pushes an image from the store.
+    pub fn push(
+        &self,
+        target: &Reference,
+        root: &Descriptor,
+        blobs: &Blobs,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Descriptor, RegistryError> {
+        let options = PushOptions::default();
+        self.ask(|client| async move { client.push(target, root, blobs, &options, &progress).await })
+    }
+}
+
+/// Says how blobs travel, as events of a step.
+pub struct Travelling<E> {
+    step: StepId,
+    events: E,
+    done: Mutex<std::collections::HashMap<Digest, (u64, u64)>>,
+}
+
+impl<E: Events> Travelling<E> {
+    /// Progress for `step`.
+    pub fn new(step: StepId, events: E) -> Self {
+        Self { step, events, done: Mutex::default() }
+    }
+
+    fn update(&self, digest: &Digest, edit: impl FnOnce(&mut (u64, u64))) {
+        let (done, total) = {
+            let mut all = self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let entry = all.entry(*digest).or_default();
+            edit(entry);
+            *entry
+        };
+        let item = digest.short();
+        self.events.emit(Event::Progress { step: self.step, item, done, total: Some(total) });
+    }
+}
+
+impl<E: Events + Send + Sync> Progress for Travelling<E> {
+    fn on_start(&self, digest: &Digest, total: u64, offset: u64) {
+        self.update(digest, |entry| *entry = (offset, total));
+    }
+    fn on_bytes(&self, digest: &Digest, delta: u64) {
+        self.update(digest, |entry| entry.0 += delta);
+    }
+    fn on_rewind(&self, digest: &Digest, offset: u64) {
+        self.update(digest, |entry| entry.0 = offset);
+    }
+}
+
+/// Reads a name of an image.
+pub fn parse_reference(text: &str) -> Result<Reference, Failure> {
+    text.parse().map_err(|e| Failure::new(Kind::Usage, format!("invalid reference format: {e}"), None))
+}
+
+/// Something is wrong on this side, before any registry was asked.
+fn own_fault(detail: String) -> RegistryError {
+    RegistryError::Config { host: "registries".into(), detail }
+}
+
+fn credentials() -> Result<Credentials, RegistryError> {
+    let mut credentials = Credentials::default().with_helpers(helpers());
+    for path in environment::auth_files() {
+        if let Some(file) = AuthFile::read(&path)? {
+            credentials = credentials.with_file(file);
+        }
+    }
+    Ok(credentials)
+}
+
+/// How credential helpers are found and run.
+pub fn helpers() -> Helpers {
+    let path = environment::search_path();
+    Helpers {
+        search: std::env::split_paths(&path).collect(),
+        environment: environment::for_helpers(),
+        ..Helpers::default()
+    }
+}
+
+fn proxies() -> Proxies {
+    let set = environment::proxies();
+    let get = |names: [&str; 2]| names.iter().find_map(|name| set.get(*name)).cloned();
+    let all = get(["ALL_PROXY", "all_proxy"]);
+    Proxies {
+        http: get(["HTTP_PROXY", "http_proxy"]).or_else(|| all.clone()),
+        https: get(["HTTPS_PROXY", "https_proxy"]).or(all),
+        no_proxy: get(["NO_PROXY", "no_proxy"]).unwrap_or_default(),
+    }
+}
+
+/// Logs in: asks the registry, then keeps the credentials where Docker keeps them.
+pub fn login(
+    registry: &str,
+    username: &str,
+    password: &str,
+    flags: &RegistryFlags,
+) -> Result<PathBuf, Failure> {
+    let credential = forge_registry::Credential::basic(username, password);
+    let registries = Registries::new(flags);
+    let mut config = registries.config()?;
+    config.credentials = Credentials::default().with(registry, credential.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(Kind::System, format!("cannot start: {e}"), None))?;
+    runtime.block_on(Client::new(config).check_login(registry))?;
+    let path = environment::auth_files().into_iter().next().ok_or_else(|| {
+        Failure::new(Kind::Usage, "there is no HOME to keep credentials in", Some("set DOCKER_CONFIG".into()))
+    })?;
+    match AuthFile::read(&path)?.as_ref().and_then(|file| file.helper_for(registry)) {
+        Some(helper) => runtime
+            .block_on(helpers().store(helper, registry, &credential))
+            .map_err(|e| Failure::from(RegistryError::from(e)))?,
+        None => AuthFile::store(&path, registry, &credential)?,
+    }
+    Ok(path)
+}
+
+/// Forgets credentials; false if there were none.
+pub fn logout(registry: &str) -> Result<bool, Failure> {
+    let mut found = false;
+    for path in environment::auth_files() {
+        let Some(file) = AuthFile::read(&path)? else { continue };
+        if let Some(helper) = file.helper_for(registry) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime =
+                runtime.map_err(|e| Failure::new(Kind::System, format!("cannot start: {e}"), None))?;
+            found |= runtime.block_on(helpers().erase(helper, registry)).is_ok();
+        }
+        found |= AuthFile::erase(&path, registry)?;
+    }
+    Ok(found)
+}

@@ -1,0 +1,115 @@
+//! `forge run`: one command in a new container of an image, on the same sandbox that RUN steps have.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use forge_solver::{TroubleKind, WorldError};
+use forge_store::{Snapshot, Store};
+
+use crate::files::{StackView, Upper};
+use crate::network::resolv_conf::hosts;
+use crate::network::{Lease, Networks, Options};
+use crate::sandbox::spec::{Network, Rootfs, SandboxSpec, Upper as UpperDirs, User};
+use crate::step::Settings;
+use crate::zygote::{Job, Running, Stdio, Zygote};
+use crate::{Cgroup, Exit, trouble};
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// The environment, as `NAME=value`.
+    pub env: Vec<String>,
+    /// The working directory, absolute.
+    pub cwd: String,
+    /// `user[:group]`; empty is root.
+    pub user: String,
+    /// The host name.
+    pub hostname: String,
+    /// The network.
+    pub network: Network,
+}
+
+/// Runs a container in the foreground and says how it ended; its files are gone then.
+///
+/// `started` gets the running container, to send signals to. Output goes to this process's own streams.
+pub fn run_container(
+    store: &Store,
+    snapshot: &Snapshot,
+    container: &Container,
+    settings: Settings,
+    started: impl FnOnce(Arc<Running>),
+) -> Result<Exit, WorldError> {
+    let view = StackView::open(store, snapshot).map_err(trouble::of_files)?;
+    let draft = store.draft().map_err(trouble::of_store)?;
+    let upper = Upper::new(&draft, &view, store.layers().xattrs()).map_err(trouble::of_files)?;
+    upper.finish().map_err(trouble::of_files)?;
+    let networks = Networks::new(Options {
+        runtime_dir: settings.runtime_dir,
+        search_path: settings.search_path,
+        backend: None,
+    });
+    let lease = match container.network {
+        Network::Default => Some(networks.lease().map_err(trouble::of_sandbox)?),
+        _ => None,
+    };
+    let lowers = store.layers().stack(snapshot).map_err(trouble::of_store)?;
+    let rootfs = Rootfs::Overlay {
+        lowers,
+        upper: Some(UpperDirs { upper: draft.tree(), work: draft.work() }),
+        xattrs: crate::step::marks(store),
+    };
+    let mut spec = SandboxSpec::new(rootfs, container.args.clone());
+    spec.env.clone_from(&container.env);
+    spec.cwd.clone_from(&container.cwd);
+    spec.user = User::Named(container.user.clone());
+    spec.hostname.clone_from(&container.hostname);
+    spec.network = lease.as_ref().map_or(container.network, Lease::network);
+    spec.resolv_conf =
+        Some(lease.as_ref().map_or_else(crate::network::resolv_conf::for_host, Lease::resolv_conf));
+    spec.hosts = Some(hosts(&spec.hostname, &[]));
+    let zygote = Zygote::start(&store.state_dir().join("skeleton")).map_err(trouble::of_sandbox)?;
+    let cgroup = Cgroup::create(&spec.limits, None).map_err(trouble::of_sandbox)?;
+    let (stdio, ends) = streams().map_err(trouble::of_sandbox)?;
+    let netns = lease.as_ref().and_then(Lease::netns);
+    let job = Job { spec: &spec, stdio, handles: Vec::new(), netns, cgroup };
+    let running = Arc::new(zygote.spawn(job).map_err(trouble::of_sandbox)?);
+    started(running.clone());
+    pass_on(ends);
+    running.wait().map_err(|failure| match failure.phase {
+        crate::Phase::Exec => WorldError::new(TroubleKind::Command(127), failure.to_string()),
+        crate::Phase::WorkingDirectory => WorldError::new(TroubleKind::Input, failure.to_string()),
+        _ => trouble::of_sandbox(failure),
+    })
+}
+
+/// No input, and pipes for output: the container never holds this process's terminal.
+fn streams() -> io::Result<(Stdio, [OwnedFd; 2])> {
+    let (stdout, stdout_end) = io::pipe()?;
+    let (stderr, stderr_end) = io::pipe()?;
+    let stdin = File::open("/dev/null")?;
+    let stdio = Stdio { stdin: stdin.into(), stdout: stdout_end.into(), stderr: stderr_end.into() };
+    Ok((stdio, [stdout.into(), stderr.into()]))
+}
+
+/// Copies output to our own streams until the container has closed both.
+fn pass_on([stdout, stderr]: [OwnedFd; 2]) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| copy(stderr, io::stderr()));
+        copy(stdout, io::stdout());
+    });
+}
+
+fn copy(from: OwnedFd, mut to: impl Write) {
+    let mut from = File::from(from);
+    let mut buffer = vec![0; 32 << 10];
+    while let Ok(n) = from.read(&mut buffer)
+        && n > 0
+    {
+        // If nobody reads our output any more the container may still run on, as under a shell.
+        let _ = to.write_all(&buffer[..n]).and_then(|()| to.flush());
+    }
+}

@@ -1,0 +1,225 @@
+//! The solver's vertices, carried out on this machine.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use forge_solver::event::Events;
+use forge_solver::op::{CopyOp, ImageOp, Op, Selection, WorkdirOp};
+use forge_solver::{Executor, Job, StepId, TroubleKind, WorldError};
+use forge_store::Threads;
+use forge_store::rootdir::Mtime;
+use forge_store::tree::{ContentOptions, Format, Mtimes, ReadOptions, Walk, XattrFilter, content_of};
+use forge_store::{ContentId, Draft, Layer, LayerId, RootDir, Snapshot, Store};
+
+use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
+use crate::step::{self, Steps};
+use crate::trouble;
+
+/// Gets layers that are not in the store.
+pub trait Fetch: Sync {
+    /// Makes the blobs of `layers` be in the store.
+    fn fetch(
+        &self,
+        image: &str,
+        layers: &[Layer],
+        step: StepId,
+        events: &dyn Events,
+    ) -> Result<(), WorldError>;
+}
+
+/// Carries vertices out over one store.
+pub struct LocalExecutor<'a> {
+    store: &'a Store,
+    contexts: HashMap<String, Arc<LocalContext>>,
+    fetch: &'a dyn Fetch,
+    steps: Steps<'a>,
+    cancelled: AtomicBool,
+    /// Selections of stages that were hashed before in this build.
+    selected: Mutex<HashMap<(Vec<LayerId>, Selection), ContentId>>,
+}
+
+impl<'a> LocalExecutor<'a> {
+    /// An executor with these contexts, by name.
+    pub fn new(
+        store: &'a Store,
+        contexts: HashMap<String, Arc<LocalContext>>,
+        fetch: &'a dyn Fetch,
+        settings: step::Settings,
+    ) -> Self {
+        Self {
+            store,
+            contexts,
+            fetch,
+            steps: Steps::new(store, settings),
+            cancelled: AtomicBool::new(false),
+            selected: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// What a snapshot's files look like, stacked.
+    fn view(&self, snapshot: &Snapshot) -> Result<StackView, WorldError> {
+        StackView::open(self.store, snapshot).map_err(trouble::of_files)
+    }
+
+    fn image(&self, image: &ImageOp, job: &Job<'_>) -> Result<Snapshot, WorldError> {
+        let mut missing = Vec::new();
+        for layer in &image.snapshot.layers {
+            if !self.store.layers().is_local(layer).map_err(trouble::of_store)? {
+                missing.push(layer.clone());
+            }
+        }
+        if !missing.is_empty() {
+            self.fetch.fetch(&image.reference, &missing, job.step, job.events)?;
+        }
+        self.unpack_all(&image.snapshot.layers)?;
+        Ok(image.snapshot.clone())
+    }
+
+    /// Makes every layer's tree be there, side by side: they do not depend on each other.
+    fn unpack_all(&self, layers: &[Layer]) -> Result<(), WorldError> {
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let work = || {
+            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.store.layers().ensure_tree(layer) {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    return;
+                }
+            }
+        };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len().max(1));
+        std::thread::scope(|scope| {
+            (1..workers).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.map_or(Ok(()), |error| Err(trouble::of_store(error)))
+    }
+
+    fn copy(&self, op: &CopyOp, job: &Job<'_>) -> Result<Snapshot, WorldError> {
+        let below = base(job)?;
+        let below_view = if op.link { self.view(&Snapshot::default())? } else { self.view(below)? };
+        let stacks: Vec<Option<StackView>> = job.inputs[1..]
+            .iter()
+            .map(|input| input.as_ref().map(|s| self.view(s)).transpose())
+            .collect::<Result<_, _>>()?;
+        let context = self.contexts_of(job);
+        let views: Vec<&dyn TreeView> = stacks
+            .iter()
+            .zip(&context)
+            .map(|(stack, context)| match (stack, context) {
+                (Some(stack), _) => Ok(stack as &dyn TreeView),
+                (None, Some(context)) => Ok(&***context as &dyn TreeView),
+                (None, None) => Err(WorldError::new(TroubleKind::System, "a source of COPY was not made")),
+            })
+            .collect::<Result<_, _>>()?;
+        let draft = self.draft()?;
+        let scratch = || self.store.scratch().map_err(FilesError::from);
+        files::copy(op, &below_view, &views, &draft, self.store.layers().xattrs(), &scratch)
+            .map_err(trouble::of_files)?;
+        self.commit(below, draft, Mtimes::Ignore)
+    }
+
+    /// For each source of a COPY: the context it is, if it is one.
+    fn contexts_of(&self, job: &Job<'_>) -> Vec<Option<&Arc<LocalContext>>> {
+        job.contexts[1..].iter().map(|name| name.as_ref().and_then(|name| self.contexts.get(name))).collect()
+    }
+
+    fn workdir(&self, op: &WorkdirOp, job: &Job<'_>) -> Result<Snapshot, WorldError> {
+        let below = base(job)?;
+        let draft = self.draft()?;
+        files::make_workdir(op, &self.view(below)?, &draft, self.store.layers().xattrs())
+            .map_err(trouble::of_files)?;
+        self.commit(below, draft, Mtimes::Ignore)
+    }
+
+    fn draft(&self) -> Result<Draft, WorldError> {
+        self.store.draft().map_err(trouble::of_store)
+    }
+
+    /// Turns a finished draft into the top layer of a snapshot, named by its content.
+    fn commit(&self, below: &Snapshot, draft: Draft, mtimes: Mtimes) -> Result<Snapshot, WorldError> {
+        let root = RootDir::open_host(draft.tree()).map_err(|e| trouble::of_files(e.into()))?;
+        let read = ReadOptions {
+            format: Format::Overlay(self.store.layers().xattrs()),
+            xattrs: XattrFilter::Portable,
+        };
+        let mut bytes = 0;
+        let entries = Walk::new(root.dir(), read).map_err(|e| trouble::of_files(e.into()))?;
+        let entries = entries.inspect(|entry| bytes += entry.as_ref().map_or(0, |entry| entry.stat.size));
+        let options = ContentOptions { mtimes, owners: true };
+        let content =
+            content_of(entries, options, Threads::available()).map_err(|e| trouble::of_files(e.into()))?;
+        let id = LayerId::of_content(&content);
+        self.store.layers().commit(draft, &id, bytes).map_err(trouble::of_store)?;
+        Ok(below.push(Layer::built(id)))
+    }
+}
+
+impl Executor for LocalExecutor<'_> {
+    fn execute(&self, job: &Job<'_>) -> Result<Snapshot, WorldError> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(WorldError::new(TroubleKind::Cancelled, "cancelled"));
+        }
+        match job.op {
+            Op::Scratch => Ok(Snapshot::default()),
+            Op::Context(_) => Err(WorldError::new(TroubleKind::System, "a context is no step")),
+            Op::Image(image) => self.image(image, job),
+            Op::Copy(op) => self.copy(op, job),
+            Op::Workdir(op) => self.workdir(op, job),
+            Op::Run(op) => {
+                let below = base(job)?;
+                let draft = self.draft()?;
+                let from = stamp(CLOCK_LAG_NS);
+                self.steps.run(op, job, below, &draft, &self.contexts)?;
+                self.commit(below, draft, Mtimes::OutsideWindow { from, to: stamp(0) })
+            }
+        }
+    }
+
+    fn select(&self, input: &Snapshot, selection: &Selection) -> Result<ContentId, WorldError> {
+        let ids = input.layers.iter().map(|layer| layer.id).collect();
+        let key = (ids, selection.clone());
+        let known = || self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(content) = known().get(&key) {
+            return Ok(*content);
+        }
+        let content =
+            files::hash_selection(&self.view(input)?, selection, true).map_err(trouble::of_files)?;
+        known().insert(key, content);
+        Ok(content)
+    }
+
+    fn is_available(&self, snapshot: &Snapshot) -> Result<bool, WorldError> {
+        for layer in &snapshot.layers {
+            // A pulled layer can be pulled again.
+            if layer.pulled.is_none() && !self.store.layers().is_local(layer).map_err(trouble::of_store)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.steps.cancel();
+    }
+}
+
+/// How far the clock that stamps files may lag behind the one that is asked here, in nanoseconds.
+const CLOCK_LAG_NS: u64 = 20_000_000;
+
+/// A time now, as files are stamped with; `lag` nanoseconds earlier.
+fn stamp(lag: u64) -> Mtime {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = now.saturating_sub(std::time::Duration::from_nanos(lag));
+    Mtime { sec: now.as_secs() as i64, nsec: now.subsec_nanos() }
+}
+
+/// The files that a vertex stands on.
+fn base<'a>(job: &'a Job<'_>) -> Result<&'a Snapshot, WorldError> {
+    let first = job.inputs.first().and_then(Option::as_ref);
+    first.ok_or_else(|| WorldError::new(TroubleKind::System, format!("{}: its base was not made", job.label)))
+}

@@ -1,0 +1,141 @@
+//! A directory of this machine as a build context, seen through its ignore file.
+//!
+//! What the ignore file excludes is not there: it is neither opened nor listed. What leads out of the directory
+//! by a symlink does not lead out: it is looked up inside.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use forge_solver::matching::IgnorePatterns;
+use forge_solver::op::Selection;
+use forge_store::ContentId;
+use forge_store::rootdir::{FileKind, RootDir, RootDirError, Stat};
+
+use super::error::FilesError;
+use super::hash::hash_selection;
+use super::stamps::Stamps;
+use super::view::{Child, TreeView};
+
+/// A local directory.
+pub struct LocalContext {
+    root: RootDir,
+    ignore: IgnorePatterns,
+    stamps: Stamps,
+    /// Selections that were hashed before in this build.
+    known: Mutex<HashMap<Selection, ContentId>>,
+}
+
+impl LocalContext {
+    /// Opens `dir`; hashes of its files are remembered in `state_dir`, named after the directory's path.
+    pub fn open(dir: &Path, ignore: IgnorePatterns, state_dir: &Path) -> Result<Self, FilesError> {
+        let root = RootDir::open_host(dir)?;
+        let name = blake3::hash(dir.as_os_str().as_bytes()).to_hex();
+        let stamps = Stamps::load(&state_dir.join(format!("stamps-{}", &name[..16])));
+        Ok(Self { root, ignore, stamps, known: Mutex::new(HashMap::new()) })
+    }
+
+    /// What a selection holds, by content; hashed once per build.
+    pub fn content(&self, selection: &Selection) -> Result<ContentId, FilesError> {
+        let known = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(content) = known().get(selection) {
+            return Ok(*content);
+        }
+        let content = hash_selection(self, selection, false)?;
+        known().insert(selection.clone(), content);
+        Ok(content)
+    }
+
+    /// Keeps the hashes for the next build. Losing them costs time only, so failures are nobody's business.
+    pub fn remember(&self) {
+        self.stamps.save();
+    }
+
+    /// Whether the ignore file excludes what is at `path`.
+    fn excluded(&self, path: &Path) -> bool {
+        !self.ignore.is_empty()
+            && !path.as_os_str().is_empty()
+            && self.ignore.excludes(path.as_os_str().as_bytes())
+    }
+}
+
+impl TreeView for LocalContext {
+    fn stat(&self, path: &Path) -> Result<Option<Stat>, FilesError> {
+        match self.root.stat_nofollow(path) {
+            // An excluded directory may hold something that a later pattern takes back.
+            Ok(stat)
+                if self.excluded(path)
+                    && !(stat.kind == FileKind::Directory && self.ignore.has_negations()) =>
+            {
+                Ok(None)
+            }
+            Ok(stat) => Ok(Some(stat)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn children(&self, path: &Path) -> Result<Vec<Child>, FilesError> {
+        let dir = self.root.open_dir(path)?;
+        let mut ignore = self.ignore.walker();
+        for name in path.iter() {
+            ignore = ignore.entry(name.as_bytes()).directory();
+        }
+        let mut children = Vec::new();
+        for entry in dir.read_dir()? {
+            let verdict = (!self.ignore.is_empty()).then(|| ignore.entry(entry.name.as_bytes()));
+            let excluded = verdict.as_ref().is_some_and(|verdict| verdict.excluded);
+            let descend = verdict.is_none_or(|verdict| verdict.descend);
+            if excluded && !(descend && entry.kind.is_none_or(|kind| kind == FileKind::Directory)) {
+                continue;
+            }
+            let Some(stat) = dir.at(&entry.name)?.try_stat()? else { continue };
+            if excluded
+                && (stat.kind != FileKind::Directory || !self.holds_something(&path.join(&entry.name))?)
+            {
+                continue;
+            }
+            children.push(Child { name: entry.name, stat });
+        }
+        Ok(children)
+    }
+
+    fn read_link(&self, path: &Path) -> Result<OsString, FilesError> {
+        Ok(self.root.read_link(path)?)
+    }
+
+    fn open(&self, path: &Path) -> Result<(File, Stat), FilesError> {
+        Ok(self.root.open_file(path)?)
+    }
+
+    fn xattrs(&self, _path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, FilesError> {
+        // Docker's clients send none with a context.
+        Ok(Vec::new())
+    }
+
+    fn is_hidden(&self, path: &Path) -> bool {
+        self.excluded(path) && self.root.stat_nofollow(path).is_ok()
+    }
+
+    fn known_hash(&self, path: &Path, stat: &Stat) -> Option<blake3::Hash> {
+        self.stamps.get(path, stat)
+    }
+
+    fn learn_hash(&self, path: &Path, stat: &Stat, hash: blake3::Hash) {
+        self.stamps.put(path, stat, hash);
+    }
+}
+
+impl LocalContext {
+    /// Whether an excluded directory has anything in it that is taken back: only then it is there.
+    fn holds_something(&self, path: &Path) -> Result<bool, FilesError> {
+        Ok(!self.children(path)?.is_empty())
+    }
+}
+
+fn is_missing(error: &RootDirError) -> bool {
+    error.not_found() || matches!(error.errno(), Some(rustix::io::Errno::NOTDIR))
+}

@@ -1,0 +1,205 @@
+//! `RUN --mount`: what each mount shows, made ready before the step starts.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forge_solver::op::types::{MountKind, Sharing};
+use forge_solver::op::{CopyOp, CopySource, MountOp, RunOp, Unpack};
+use forge_solver::{Job, TroubleKind, WorldError};
+use forge_store::{Draft, Lock, RootDir, Snapshot, Store};
+
+use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
+use crate::sandbox::spec::{Mount, MountSource};
+use crate::{detach, trouble};
+
+/// Mounts of one step, and what must live as long as it runs.
+pub struct Mounted {
+    /// For the sandbox's description.
+    pub mounts: Vec<Mount>,
+    /// The descriptors that those name by number.
+    pub handles: Vec<OwnedFd>,
+    /// Drafts and locks; dropped after the step.
+    pub keep: Vec<Box<dyn Keep>>,
+}
+
+/// Something held while a step runs: files made for it, or the lock of a cache.
+pub trait Keep: Send {}
+impl Keep for Draft {}
+impl Keep for Lock {}
+
+/// Makes the mounts of a RUN ready.
+pub fn prepare(
+    store: &Store,
+    op: &RunOp,
+    job: &Job<'_>,
+    contexts: &HashMap<String, Arc<LocalContext>>,
+) -> Result<Mounted, WorldError> {
+    let mut mounted = Mounted { mounts: Vec::new(), handles: Vec::new(), keep: Vec::new() };
+    for mount in &op.mounts {
+        let source = match mount.kind {
+            MountKind::Tmpfs => {
+                let size_bytes = (mount.size > 0).then_some(mount.size);
+                Some(MountSource::Tmpfs { size_bytes, mode: 0o1777 })
+            }
+            MountKind::Bind => Some(bind(store, mount, job, contexts, &mut mounted)?),
+            MountKind::Cache => Some(cache(store, mount, job, contexts, &mut mounted)?),
+            MountKind::Secret | MountKind::Ssh if mount.required => {
+                let what = if mount.kind == MountKind::Secret { "secret" } else { "ssh agent" };
+                return Err(WorldError::new(TroubleKind::Input, format!("{what} {}: not found", mount.id))
+                    .hint("this version of forge takes no --secret and no --ssh yet"));
+            }
+            // What is not required and not given is not there.
+            MountKind::Secret | MountKind::Ssh => None,
+        };
+        if let Some(source) = source {
+            mounted.mounts.push(Mount { target: mount.target.clone(), source, read_only: mount.readonly });
+        }
+    }
+    Ok(mounted)
+}
+
+/// Files of the context, a stage or an image: a copy of what is selected, thrown away after the step.
+fn bind(
+    store: &Store,
+    mount: &MountOp,
+    job: &Job<'_>,
+    contexts: &HashMap<String, Arc<LocalContext>>,
+    mounted: &mut Mounted,
+) -> Result<MountSource, WorldError> {
+    let draft = copy_of_input(store, mount, job, contexts)?;
+    let tree = RootDir::open_host(draft.tree()).map_err(|e| trouble::of_files(e.into()))?;
+    // A selected file stands alone under its own name; a directory's content is the tree.
+    let source = Path::new(&mount.selection.pattern);
+    let single = match source.file_name() {
+        Some(name) if is_single_file(&tree, name) => Some(draft.tree().join(name)),
+        _ => None,
+    };
+    let handle = detached(&single.unwrap_or_else(|| draft.tree()))?;
+    mounted.keep.push(Box::new(draft));
+    mounted.handles.push(handle);
+    Ok(MountSource::Handle(mounted.handles.len() - 1))
+}
+
+/// True if the tree holds nothing but a file of that name, put there because the selection named a file.
+fn is_single_file(tree: &RootDir, name: &std::ffi::OsStr) -> bool {
+    tree.dir().read_dir().is_ok_and(|entries| {
+        matches!(entries.as_slice(), [only] if only.name == name
+            && tree.stat_nofollow(name).is_ok_and(|stat| stat.kind != forge_store::rootdir::FileKind::Directory))
+    })
+}
+
+/// A directory that is kept between builds, named by a hash of its id: an id is never a path.
+fn cache(
+    store: &Store,
+    mount: &MountOp,
+    job: &Job<'_>,
+    contexts: &HashMap<String, Arc<LocalContext>>,
+    mounted: &mut Mounted,
+) -> Result<MountSource, WorldError> {
+    let name = blake3::hash(mount.id.as_bytes()).to_hex()[..32].to_owned();
+    let (dir, lock) = claim(store, mount.sharing, &name)?;
+    mounted.keep.extend(lock.map(|lock| Box::new(lock) as Box<dyn Keep>));
+    if !dir.exists() {
+        // Two steps may get here at once: the loser uses what the winner made.
+        let _making = store.locks().lock(&format!("make-cache-{name}")).map_err(trouble::of_store)?;
+        if !dir.exists() {
+            fill_cache(store, mount, job, contexts, &dir)?;
+        }
+    }
+    let handle = detached(&dir)?;
+    mounted.handles.push(handle);
+    Ok(MountSource::Handle(mounted.handles.len() - 1))
+}
+
+/// The cache's directory, and the lock that goes with it.
+fn claim(store: &Store, sharing: Sharing, name: &str) -> Result<(PathBuf, Option<Lock>), WorldError> {
+    let caches = store.state_dir().join("caches");
+    std::fs::create_dir_all(&caches).map_err(|e| io_trouble("create", &caches, &e))?;
+    match sharing {
+        Sharing::Shared => Ok((caches.join(name), None)),
+        Sharing::Locked => {
+            let lock = store.locks().lock(&format!("cache-{name}")).map_err(trouble::of_store)?;
+            Ok((caches.join(name), Some(lock)))
+        }
+        Sharing::Private => {
+            for n in 0.. {
+                let own = if n == 0 { name.to_owned() } else { format!("{name}.{n}") };
+                let lock = store.locks().try_lock(&format!("cache-{own}")).map_err(trouble::of_store)?;
+                if let Some(lock) = lock {
+                    return Ok((caches.join(own), Some(lock)));
+                }
+            }
+            unreachable!("one of all numbers is free")
+        }
+    }
+}
+
+fn fill_cache(
+    store: &Store,
+    mount: &MountOp,
+    job: &Job<'_>,
+    contexts: &HashMap<String, Arc<LocalContext>>,
+    dir: &Path,
+) -> Result<(), WorldError> {
+    let draft = match mount.input {
+        Some(_) => copy_of_input(store, mount, job, contexts)?,
+        None => store.draft().map_err(trouble::of_store)?,
+    };
+    let tree = RootDir::open_host(draft.tree()).map_err(|e| trouble::of_files(e.into()))?;
+    if mount.input.is_none() {
+        let place = tree.dir().itself();
+        let owned = place.chown(mount.uid, mount.gid).and_then(|()| place.chmod(mount.mode.unwrap_or(0o755)));
+        owned.map_err(|e| trouble::of_files(e.into()))?;
+    }
+    std::fs::rename(draft.tree(), dir).map_err(|e| io_trouble("create", dir, &e))
+}
+
+/// What a mount selects of its input, copied into a draft.
+fn copy_of_input(
+    store: &Store,
+    mount: &MountOp,
+    job: &Job<'_>,
+    contexts: &HashMap<String, Arc<LocalContext>>,
+) -> Result<Draft, WorldError> {
+    let at = mount.input.expect("only mounts with files are copied");
+    let source = CopySource::Files { input: 1, selection: mount.selection.clone(), unpack: Unpack::Never };
+    let op = CopyOp {
+        sources: vec![source],
+        dest: "/".into(),
+        chown: None,
+        chmod: None,
+        parents: false,
+        link: false,
+        reset_owner: job.contexts[at].is_some(),
+    };
+    let stack;
+    let view: &dyn TreeView = match (&job.inputs[at], &job.contexts[at]) {
+        (_, Some(name)) => &**contexts
+            .get(name)
+            .ok_or_else(|| WorldError::new(TroubleKind::System, format!("there is no context {name}")))?,
+        (Some(snapshot), _) => {
+            stack = StackView::open(store, snapshot).map_err(trouble::of_files)?;
+            &stack
+        }
+        _ => return Err(WorldError::new(TroubleKind::System, "a mount's files were not made")),
+    };
+    let nothing = StackView::open(store, &Snapshot::default()).map_err(trouble::of_files)?;
+    let draft = store.draft().map_err(trouble::of_store)?;
+    let scratch = || store.scratch().map_err(FilesError::from);
+    files::copy(&op, &nothing, &[view], &draft, store.layers().xattrs(), &scratch)
+        .map_err(trouble::of_files)?;
+    Ok(draft)
+}
+
+fn detached(path: &Path) -> Result<OwnedFd, WorldError> {
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+    let open = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+    let handle = open.map_err(std::io::Error::from).and_then(|file| detach(file.as_fd(), false));
+    handle.map_err(|e| io_trouble("mount", path, &e))
+}
+
+fn io_trouble(verb: &str, path: &Path, error: &std::io::Error) -> WorldError {
+    WorldError::new(TroubleKind::System, format!("cannot {verb} {}: {error}", path.display()))
+}
