@@ -36,8 +36,11 @@ impl Client {
         progress: &Arc<dyn Progress>,
     ) -> Result<(), RegistryError> {
         let mut seen = HashSet::new();
-        let once: Vec<&Descriptor> = descriptors.iter().filter(|d| seen.insert(d.digest)).collect();
-        let fetches = once.into_iter().map(|d| self.fetch_blob(repository, d, blobs, progress));
+        // A vector of futures and not a closure over references, whose future could not be spawned.
+        let mut fetches = Vec::new();
+        for descriptor in descriptors.iter().filter(|descriptor| seen.insert(descriptor.digest)) {
+            fetches.push(self.fetch_blob(repository, descriptor, blobs, progress));
+        }
         stream::iter(fetches).buffer_unordered(self.config.downloads.max(1)).try_collect().await
     }
 
@@ -66,6 +69,7 @@ impl Client {
                 other => return other,
             }
         }
+        // Never here: the registry itself is the last of them, and its word is final.
         Err(RegistryError::Cancelled { object })
     }
 }

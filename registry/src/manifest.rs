@@ -3,7 +3,7 @@
 //! A tag is resolved once: HEAD says which digest it has now, and everything after asks for that digest, so a tag
 //! that moves meanwhile cannot mix two images. A document is hashed before it is read.
 
-use forge_store::{Blobs, Descriptor, Digest};
+use forge_store::{Blobs, Descriptor, Digest, MediaType};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 
@@ -62,7 +62,7 @@ impl Client {
             None => self.head(reference, &object).await?,
         };
         match digest {
-            Some(digest) => match self.stored(known, &digest, &object).await? {
+            Some(digest) => match self.stored(known, &digest, None, &object).await? {
                 Some(resolved) => Ok(resolved),
                 None => self.by_digest(repository, &digest, None, &object).await,
             },
@@ -82,10 +82,11 @@ impl Client {
         known: Option<&Blobs>,
     ) -> Result<Resolved, RegistryError> {
         let object = format!("manifest {} of {repository}", descriptor.digest);
-        let resolved = match self.stored(known, &descriptor.digest, &object).await? {
-            Some(resolved) => resolved,
-            None => self.by_digest(repository, &descriptor.digest, Some(descriptor), &object).await?,
-        };
+        let resolved =
+            match self.stored(known, &descriptor.digest, Some(&descriptor.media_type), &object).await? {
+                Some(resolved) => resolved,
+                None => self.by_digest(repository, &descriptor.digest, Some(descriptor), &object).await?,
+            };
         if resolved.descriptor.media_type != descriptor.media_type {
             let endpoint = Endpoint::of(&self.config, repository)?;
             let (inside, outside) = (&resolved.descriptor.media_type, &descriptor.media_type);
@@ -95,11 +96,12 @@ impl Client {
         Ok(resolved)
     }
 
-    /// The document from the store, if it is there and sound.
+    /// The document from the store, if it is there and sound. `kind` counts where it does not say what it is.
     async fn stored(
         &self,
         known: Option<&Blobs>,
         digest: &Digest,
+        kind: Option<&MediaType>,
         object: &str,
     ) -> Result<Option<Resolved>, RegistryError> {
         let Some(blobs) = known.cloned() else { return Ok(None) };
@@ -109,7 +111,7 @@ impl Client {
             Err(forge_store::StoreError::Corrupt { .. }) => Ok(None),
             other => other,
         });
-        Ok(bytes.await?.and_then(|bytes| Resolved::new(bytes, None).ok()))
+        Ok(bytes.await?.and_then(|bytes| Resolved::new(bytes, kind.map(MediaType::as_ref)).ok()))
     }
 
     /// Asks which digest a tag has; `None` where the registry answers HEAD without saying.
@@ -160,6 +162,7 @@ impl Client {
                 other => return other,
             }
         }
+        // Never here: the registry itself is the last of them, and its word is final.
         Err(RegistryError::Cancelled { object: object.to_owned() })
     }
 

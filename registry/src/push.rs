@@ -167,20 +167,27 @@ impl Push<'_> {
         descriptors: impl Iterator<Item = &'d Descriptor>,
     ) -> Result<Vec<Descriptor>, RegistryError> {
         let mut seen = HashSet::new();
-        let once: Vec<Descriptor> = descriptors.filter(|d| seen.insert(d.digest)).cloned().collect();
-        let questions = once.into_iter().map(|descriptor| async move {
-            let object = self.name(&descriptor.digest);
-            let context = Context::new(&self.endpoint, &object);
-            let has = self.client.has_blob(context, &self.scopes, &descriptor.digest).await?;
-            Ok((!has).then_some(descriptor))
-        });
-        let answers: Result<Vec<_>, RegistryError> =
-            stream::iter(questions).buffered(QUESTIONS).try_collect().await;
-        Ok(answers?.into_iter().flatten().collect())
+        let mut questions = Vec::new();
+        for descriptor in descriptors.filter(|descriptor| seen.insert(descriptor.digest)) {
+            questions.push(self.if_missing(descriptor));
+        }
+        let answers: Vec<_> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// The blob, if the repository lacks it.
+    async fn if_missing(&self, descriptor: &Descriptor) -> Result<Option<Descriptor>, RegistryError> {
+        let object = self.name(&descriptor.digest);
+        let context = Context::new(&self.endpoint, &object);
+        let has = self.client.has_blob(context, &self.scopes, &descriptor.digest).await?;
+        Ok((!has).then(|| descriptor.clone()))
     }
 
     async fn send_all(&self, descriptors: Vec<Descriptor>) -> Result<(), RegistryError> {
-        let sends = descriptors.iter().map(|descriptor| self.send(descriptor));
+        let mut sends = Vec::new();
+        for descriptor in &descriptors {
+            sends.push(self.send(descriptor));
+        }
         stream::iter(sends).buffer_unordered(self.client.config.uploads.max(1)).try_collect().await
     }
 
