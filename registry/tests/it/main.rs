@@ -1,0 +1,13 @@
+//! The registry room against registries: Debian's own, and one of ours that misbehaves on demand.
+
+mod support;
+
+mod credentials;
+mod docker_registry;
+mod hostile;
+mod logins;
+mod mirrors;
+mod pulls;
+mod pushes;
+mod stress;
+mod tls;
