@@ -89,4 +89,4 @@ pub fn is_whiteout(stat: &Stat) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
