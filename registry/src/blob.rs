@@ -20,7 +20,7 @@ use crate::transport::Body;
 use crate::{Client, Progress, RegistryError, Repository};
 
 /// Chunks that may wait for the disk before the network is held back.
-const QUEUE: usize = 32;
+const QUEUE: usize = 4;
 
 impl Client {
     /// Fetches blobs into the store, several at once; each digest once. On a failure the others are stopped;
