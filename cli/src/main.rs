@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     if let Some(code) = forge_runner::serve_if_zygote(std::env::args_os().next().as_deref()) {
         return code;
     }
+    raise_descriptor_limit();
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +35,16 @@ fn main() -> ExitCode {
             failure.reports.iter().for_each(|report| progress::say(report));
             ExitCode::from(failure.kind.exit_code())
         }
+    }
+}
+
+/// A deep stack of layers holds a descriptor for each; shells often start with a soft limit of 1,024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // Refused is no harm: what needs more says so itself.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }
 

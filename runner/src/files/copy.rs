@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use forge_solver::matching::{Chmod, IgnoreDirectory};
 use forge_solver::op::{CopyOp, CopySource, Selection, Unpack};
+use forge_store::layer::unpack::Owner;
 use forge_store::rootdir::{Dir, FileKind, NewDir, RootDir, Stat};
 use forge_store::tree::OverlayXattrs;
 use forge_store::{Draft, layer};
@@ -165,14 +166,20 @@ impl Copier<'_> {
         found: &Match,
         scratch: &Scratch<'_>,
     ) -> Result<(), FilesError> {
-        let fail = |detail: String| FilesError::Archive { path: shown(&found.name), detail };
+        let fail =
+            |e: layer::UnpackError| FilesError::Archive { path: shown(&found.name), detail: e.to_string() };
         let (file, _) = view.open(&found.path)?;
+        let dest = self.dest()?;
+        if self.upper.is_free(&dest)? {
+            // Nothing to merge with: straight into the layer.
+            self.upper.dir(&dest, self.new_parent())?;
+            layer::unpack_archive(file, &self.upper.tree(&dest)?, &self.unpack_options()).map_err(fail)?;
+            return Ok(());
+        }
         let unpacked = scratch()?;
         let root = RootDir::open_host(unpacked.tree())?;
-        let options = layer::UnpackOptions::archive(self.marks);
-        layer::unpack_archive(file, &root, &options).map_err(|e| fail(e.to_string()))?;
+        layer::unpack_archive(file, &root, &layer::UnpackOptions::archive(self.marks)).map_err(fail)?;
         let tree = StackView::single(&unpacked.tree(), self.marks)?;
-        let dest = self.dest()?;
         let (reset_owner, replace) = (self.reset_owner, self.replace);
         // An archive's owners are its content, and what it holds takes the place of what is there.
         (self.reset_owner, self.replace) = (false, true);
@@ -180,6 +187,15 @@ impl Copier<'_> {
         let outcome = self.contents(&tree, Path::new(""), &dest, ignore.walker());
         (self.reset_owner, self.replace) = (reset_owner, replace);
         outcome
+    }
+
+    /// `--chown` and `--chmod`, for an archive that goes straight into the layer.
+    fn unpack_options(&self) -> layer::UnpackOptions {
+        let owner = self.chown.map_or(Owner::OfArchive, |(uid, gid)| Owner::Fixed { uid, gid });
+        let chmod = self.chmod.clone().map(|chmod| {
+            layer::unpack::Chmod::new(move |kind, mode| chmod.apply(mode, kind == FileKind::Directory))
+        });
+        layer::UnpackOptions { owner, chmod, ..layer::UnpackOptions::archive(self.marks) }
     }
 
     // ---- Entries -----------------------------------------------------------------------------------------

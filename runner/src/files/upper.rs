@@ -108,6 +108,19 @@ impl<'a> Upper<'a> {
         Merged { root: &self.root, below: self.below }.stat(path)
     }
 
+    /// Whether nothing is at `path` (resolved): it may be filled without looking at what was there.
+    pub fn is_free(&self, path: &Path) -> Result<bool, FilesError> {
+        if !path.as_os_str().is_empty() {
+            return Ok(self.stat(path)?.is_none());
+        }
+        Ok(self.below.stat(path)?.is_none() && self.root.dir().read_dir()?.is_empty())
+    }
+
+    /// The layer's own directory at `path` (resolved), which must be there, as a root.
+    pub fn tree(&self, path: &Path) -> Result<RootDir, FilesError> {
+        Ok(self.root.open(path)?)
+    }
+
     /// Below, for looking up names.
     pub fn below(&self) -> &'a dyn TreeView {
         self.below
