@@ -10,9 +10,9 @@ use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use tokio::sync::OnceCell;
 
 use crate::address::Origin;
-use crate::call::Context;
 use crate::challenge::{self, Bearer, Challenge};
 use crate::config::ClientConfig;
+use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::retry::Failure;
 use crate::token::{self, Token, TokenServer};

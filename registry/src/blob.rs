@@ -11,8 +11,9 @@ use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 
-use crate::call::{Call, Context, check_encoding};
+use crate::call::Call;
 use crate::client::{blocking, falls_through};
+use crate::context::{Context, check_encoding};
 use crate::endpoint::Endpoint;
 use crate::limits::PROGRESS_BYTES;
 use crate::retry::{Failure, Tries};

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use forge_store::{Blobs, Descriptor, ImageConfig, Manifest, Platform, media_type};
 
-use crate::call::Context;
 use crate::client::blocking;
+use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::limits::{CONFIG_BYTES, INDEX_DEPTH};
 use crate::manifest::Resolved;

@@ -23,6 +23,7 @@ mod blob;
 mod call;
 mod challenge;
 mod client;
+mod context;
 mod document;
 mod endpoint;
 mod image;

@@ -2,7 +2,8 @@
 
 use reqwest::Method;
 
-use crate::call::{Call, Context};
+use crate::call::Call;
+use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::{Client, RegistryError};
 

@@ -7,8 +7,9 @@ use forge_store::{Blobs, Descriptor, Digest, MediaType};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 
-use crate::call::{Call, Context, read_document};
+use crate::call::Call;
 use crate::client::{blocking, falls_through};
+use crate::context::{Context, read_document};
 use crate::endpoint::Endpoint;
 use crate::limits::MANIFEST_BYTES;
 use crate::retry::Failure;

@@ -13,8 +13,9 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 
-use crate::call::{Call, Context};
+use crate::call::Call;
 use crate::client::blocking;
+use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::limits::MANIFEST_BYTES;
 use crate::manifest::claimed_digest;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use forge_store::digest::Hashing;
 use forge_store::{Descriptor, StoreError};
 
-use crate::call::Context;
 use crate::client::blocking;
+use crate::context::Context;
 use crate::payload::{Part, Payload};
 use crate::push::Push;
 use crate::retry::{Again, Failure, Tries};

@@ -5,7 +5,8 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::address::Origin;
-use crate::call::{Call, Context, read_document};
+use crate::call::Call;
+use crate::context::{Context, read_document};
 use crate::endpoint::Endpoint;
 use crate::limits::{ANSWER_BYTES, TAG_PAGES};
 use crate::retry::Failure;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::Credential;
 use crate::address::{check_hop, host_of};
-use crate::call::{Context, read_document};
+use crate::context::{Context, read_document};
 use crate::endpoint::Endpoint;
 use crate::limits::ANSWER_BYTES;
 use crate::retry::Failure;

@@ -10,7 +10,8 @@ use forge_store::Digest;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use crate::call::{Call, Context, hop};
+use crate::call::{Call, hop};
+use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::payload::Payload;
 use crate::retry::{Again, Failure};
