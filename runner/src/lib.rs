@@ -7,6 +7,7 @@ mod sys;
 
 mod cgroup;
 pub mod container;
+pub mod doctor;
 pub mod executor;
 pub mod files;
 mod mounts;

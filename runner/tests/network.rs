@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 use forge_runner::spec::{Network, OverlayXattrs, Rootfs};
 use support::{Builder, Lab, run_tool};
 
-/// Answers every caller with the address it comes from.
+/// Answers everybody who says something with the address it comes from.
 const SERVER: &str = "import socket\n\
     s = socket.create_server(('0.0.0.0', 7070))\n\
     print('ready', flush=True)\n\
-    while True:\n  c, a = s.accept(); c.sendall(a[0].encode() + b'\\n'); c.close()";
+    while True:\n  c, a = s.accept(); c.recv(9); c.sendall(a[0].encode() + b'\\n'); c.close()";
+
+/// Prints what the outside answers. busybox's nc may go on waiting after that; it ends with the step.
+const ASK: &str = "(echo | nc -w 10 198.51.100.2 7070 >/answer &) ; i=0
+    while [ ! -s /answer -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; cat /answer\n";
 
 /// The stand-ins: `host` (198.51.100.1), and `outside` (198.51.100.2) behind it; a server in each, at port 7070.
 struct World {
@@ -49,10 +53,11 @@ impl World {
         lab
     }
 
-    /// What networks could leave behind.
+    /// What networks could leave behind: rules, forwarding, interfaces.
     fn state(&self) -> [String; 3] {
-        ["nft list ruleset", "cat /proc/sys/net/ipv4/ip_forward", "ip -o link"]
-            .map(|command| self.on_host(command))
+        let links = self.on_host("ip -o link");
+        let names: Vec<&str> = links.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        [self.on_host("nft list ruleset"), self.on_host("cat /proc/sys/net/ipv4/ip_forward"), names.join(" ")]
     }
 
     /// Waits for what the kernel does in the background.
@@ -101,11 +106,11 @@ fn root_reaches_the_outside_but_not_the_host() {
     let world = World::new();
     let before = world.state();
     let lab = world.lab(Builder::Root);
-    let mut spec = lab.script(
-        "nc -w 5 198.51.100.2 7070 </dev/null
-         gateway=$(ip route | awk '/default/ { print $3 }')
-         for address in $gateway 198.51.100.1 127.0.0.1; do nc -w 1 $address 7070 </dev/null; done; true",
-    );
+    let mut spec = lab.script(&format!(
+        "{ASK}
+         gateway=$(ip route | awk '/default/ {{ print $3 }}')
+         for address in $gateway 198.51.100.1 127.0.0.1; do echo | timeout 5 nc -w 1 $address 7070; done; true"
+    ));
     spec.network = Network::Default;
     assert_eq!(
         lab.run_with(&spec, "veth").success(),
@@ -115,7 +120,7 @@ fn root_reaches_the_outside_but_not_the_host() {
     world.becomes(&before);
     // The server that did not answer is there.
     spec.network = Network::Host;
-    spec.args[2] = "nc -w 5 127.0.0.1 7070 </dev/null".into();
+    spec.args[2] = "echo | timeout 20 nc -w 5 127.0.0.1 7070".into();
     assert_eq!(lab.run(&spec).success(), "127.0.0.1\n");
 }
 
@@ -157,7 +162,7 @@ fn a_host_that_forwards_keeps_doing_so() {
     world.on_host("sysctl -q -w net.ipv4.ip_forward=1");
     let before = world.state();
     let lab = world.lab(Builder::Root);
-    let mut spec = lab.script("nc -w 5 198.51.100.2 7070 </dev/null");
+    let mut spec = lab.script(ASK);
     spec.network = Network::Default;
     assert_eq!(lab.run_with(&spec, "veth").success(), "198.51.100.1\n");
     world.becomes(&before);
@@ -191,7 +196,7 @@ fn helpers_carry_the_traffic_of_a_user_namespace() {
         // A user namespace made by root, who may open the device whatever its mode.
         let mut lab = world.lab(Builder::Root);
         lab.wrapper.extend(["unshare", "--user", "--map-root-user", "--mount"].map(str::to_owned));
-        let mut spec = lab.script("nc -w 5 198.51.100.2 7070 </dev/null; cat /etc/resolv.conf");
+        let mut spec = lab.script(&format!("{ASK}cat /etc/resolv.conf"));
         if let Rootfs::Overlay { xattrs, .. } = &mut spec.rootfs {
             *xattrs = OverlayXattrs::User;
         }

@@ -55,7 +55,7 @@ fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Resul
 
     let Opened { envelope, streams, netns, cgroups, handles } = Opened::from(descriptors)?;
     let mut spec = envelope.spec;
-    join_cgroups(&cgroups)?;
+    join_cgroups(cgroups)?;
     enter_network(netns, spec.network)?;
     rustix::system::sethostname(spec.hostname.as_bytes()).at(Phase::Namespaces, "host name")?;
     let remains = tree::build(&spec, &envelope.skeleton, handles)?;
@@ -98,9 +98,9 @@ impl Opened {
 }
 
 /// Joins the cgroups whose `cgroup.procs` were handed in, then hides everything above them.
-fn join_cgroups(procs: &[OwnedFd]) -> Result<(), Failure> {
+fn join_cgroups(procs: Vec<OwnedFd>) -> Result<(), Failure> {
     for file in procs {
-        rustix::io::write(file, b"0").at(Phase::Cgroup, "cgroup.procs")?;
+        rustix::io::write(&file, b"0").at(Phase::Cgroup, "cgroup.procs")?;
     }
     match sys::unshare(libc::CLONE_NEWCGROUP) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),

@@ -11,7 +11,7 @@ mod signals;
 pub(crate) use interface::bring_up_loopback;
 pub(crate) use mount::set_mount_attributes;
 pub(crate) use process::{
-    Cloned, clone_process, close, close_on_exec_from, die_with_this_thread, execve, exit_at_once,
+    Cloned, clone_process, close, close_from, close_on_exec_from, die_with_this_thread, execve, exit_at_once,
     join_session_keyring, kill_everyone, load_seccomp_filter, set_user_ids, unshare,
 };
 pub(crate) use signals::{block, ignore, reset_all, restore_default, signal_fd, unblock_all};

@@ -62,6 +62,12 @@ pub(crate) fn close_on_exec_from(first: libc::c_uint) -> io::Result<()> {
     super::checked(result).map(drop)
 }
 
+/// Closes every descriptor from `first` up. Only for the start of a process, before anything owns one.
+pub(crate) fn close_from(first: libc::c_uint) {
+    // SAFETY: the caller is the first code of a fresh program; no value owns a descriptor yet.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+}
+
 /// Real, effective and saved user id of this single-threaded process, by the raw call: libc's own would signal
 /// threads that a cloned process does not have.
 pub(crate) fn set_user_ids(uid: u32) -> io::Result<()> {

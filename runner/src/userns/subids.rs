@@ -33,10 +33,7 @@ pub struct Subids {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubidError {
     /// The user has none.
-    #[error(
-        "user {user} has no line in {file}; as root: usermod --add-subuids 100000-165535 \
-         --add-subgids 100000-165535 {user}"
-    )]
+    #[error("user {user} has no line in {file}; {}", self.remedy())]
     NoRange {
         /// The file.
         file: &'static str,
@@ -44,11 +41,26 @@ pub enum SubidError {
         user: String,
     },
     /// A helper is missing.
-    #[error("{program} is not installed; as root: apt-get install uidmap (shadow-utils elsewhere)")]
+    #[error("{program} is not installed; {}", self.remedy())]
     NoProgram {
         /// Its name.
         program: &'static str,
     },
+}
+
+impl SubidError {
+    /// What to do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            SubidError::NoRange { user, .. } => {
+                format!("as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}")
+            }
+            SubidError::NoProgram { .. } => {
+                "as root: apt-get install uidmap (it is in shadow-utils elsewhere)".into()
+            }
+        }
+    }
 }
 
 impl Subids {

@@ -104,6 +104,8 @@ pub fn serve_if_zygote(first_argument: Option<&OsStr>) -> Option<std::process::E
     if first_argument != Some(OsStr::new(NAME)) {
         return None;
     }
+    // Whatever a careless caller let us inherit ends here.
+    sys::close_from(3);
     // The socket leaves descriptor 0, so that no sandbox inherits it there.
     let served = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
         .and_then(|socket| rustix::stdio::dup2_stdin(rustix::stdio::stdout()).map(|()| socket))

@@ -15,10 +15,10 @@ use tempfile::TempDir;
 /// The user that tests without root run as.
 pub const USER: &str = "forgetest";
 /// Commands of busybox that the rootfs has.
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 34] = [
     "sh", "cat", "ls", "id", "mount", "grep", "sed", "stat", "true", "false", "touch", "mkdir", "rm", "mv",
     "ln", "mknod", "head", "tail", "sleep", "hostname", "readlink", "nc", "sort", "awk", "kill", "find",
-    "dd", "ps", "chmod", "env", "ip", "umount", "rmdir",
+    "dd", "ps", "chmod", "env", "ip", "umount", "rmdir", "timeout",
 ];
 
 /// Who builds.
@@ -199,14 +199,19 @@ impl Outcome {
 /// The example program, where an ordinary user can execute it too.
 pub fn builder_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let built = test.parent().unwrap().parent().unwrap().join("examples/sandbox");
-        let shared = std::env::temp_dir().join(format!("forge-lab-program.{}", std::process::id()));
-        fs::copy(&built, &shared).expect("cargo test builds the example `sandbox`");
-        fs::set_permissions(&shared, PermissionsExt::from_mode(0o755)).unwrap();
-        shared
-    })
+    PROGRAM.get_or_init(|| example("sandbox"))
+}
+
+/// A copy of an example program, removed by nobody: it is in the system's directory for that.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().unwrap().parent().unwrap().join("examples").join(name);
+    let shared = std::env::temp_dir().join(format!("forge-lab-{name}.{}", std::process::id()));
+    assert!(built.exists(), "`cargo test` builds the examples; `cargo test --test` alone does not");
+    // By another program: a descriptor of ours that is open for writing would be inherited by a child that another
+    // thread starts, and the kernel executes no file that anybody may still write to.
+    run_tool("install", &["-m", "755", built.to_str().unwrap(), shared.to_str().unwrap()]);
+    shared
 }
 
 /// User and group id of the test user, who is made if missing.

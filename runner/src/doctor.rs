@@ -1,0 +1,239 @@
+//! What this machine allows: facts for `forge doctor`, and for messages that have to say what is missing.
+//!
+//! Every probe tries the thing itself where that is harmless and cheap, in a process or thread of its own; settings
+//! are only read to explain a refusal. Nothing is changed.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{FsOpenFlags, fsopen};
+use rustix::process::{WaitOptions, geteuid, waitpid};
+
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::sandbox::spec::Limits;
+use crate::sys::{self, Cloned};
+use crate::userns::{self, SubidError, Subids, find_program};
+
+/// One thing that forge can make use of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is for.
+    pub feature: Feature,
+    /// Whether it can be used.
+    pub available: bool,
+    /// What was found, or what stands in the way.
+    pub detail: String,
+    /// What to do about it, as a command where there is one; empty if nothing is to be done.
+    pub remedy: String,
+}
+
+/// The features that are probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Being root, or able to become it in a user namespace.
+    Root,
+    /// Creating user namespaces.
+    UserNamespaces,
+    /// Subordinate ids and the programs that map them.
+    SubordinateIds,
+    /// New mount, pid, ipc, uts and network namespaces.
+    Namespaces,
+    /// Overlay mounts by the new mount calls.
+    Overlay,
+    /// seccomp filters.
+    Seccomp,
+    /// A writable cgroup with the pids controller.
+    PidsLimit,
+    /// A writable cgroup with the memory controller.
+    MemoryLimit,
+    /// nftables, for the network of root.
+    Nftables,
+    /// pasta, for the network of a user.
+    Pasta,
+    /// slirp4netns, for the network of a user.
+    Slirp4netns,
+    /// The device that pasta and slirp4netns need.
+    TunDevice,
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Feature::Root => "root",
+            Feature::UserNamespaces => "user namespaces",
+            Feature::SubordinateIds => "subordinate ids",
+            Feature::Namespaces => "namespaces",
+            Feature::Overlay => "overlay file system",
+            Feature::Seccomp => "seccomp",
+            Feature::PidsLimit => "limit on processes",
+            Feature::MemoryLimit => "limit on memory",
+            Feature::Nftables => "nftables",
+            Feature::Pasta => "pasta",
+            Feature::Slirp4netns => "slirp4netns",
+            Feature::TunDevice => "tun device",
+        })
+    }
+}
+
+/// Probes everything. The process must have one thread, since it is cloned to try things out; `search_path` is
+/// where programs are looked for, in the form of `PATH`.
+#[must_use]
+pub fn probe(search_path: &str) -> Vec<Finding> {
+    vec![
+        root(),
+        user_namespaces(),
+        subordinate_ids(search_path),
+        namespaces(),
+        overlay(),
+        seccomp(),
+        limit(Feature::PidsLimit, Limits { memory_bytes: None, cpu_millis: None, pids: Some(1) }),
+        limit(Feature::MemoryLimit, Limits { memory_bytes: Some(1 << 30), cpu_millis: None, pids: None }),
+        program(Feature::Nftables, "nft", "nftables", search_path),
+        program(Feature::Pasta, "pasta", "passt", search_path),
+        program(Feature::Slirp4netns, "slirp4netns", "slirp4netns", search_path),
+        tun(),
+    ]
+}
+
+fn found(feature: Feature, detail: impl Into<String>) -> Finding {
+    Finding { feature, available: true, detail: detail.into(), remedy: String::new() }
+}
+
+fn lacking(feature: Feature, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { feature, available: false, detail: detail.into(), remedy: remedy.into() }
+}
+
+fn root() -> Finding {
+    match geteuid().as_raw() {
+        0 => found(Feature::Root, "uid 0"),
+        uid => lacking(Feature::Root, format!("uid {uid}"), "sudo forge, or the user namespaces below"),
+    }
+}
+
+fn user_namespaces() -> Finding {
+    // Both steps: AppArmor lets the first pass and refuses the second.
+    let tried =
+        in_a_child(|| sys::unshare(libc::CLONE_NEWUSER).and_then(|()| sys::unshare(libc::CLONE_NEWNS)));
+    match (tried, userns::forbidden()) {
+        (Ok(()), _) => found(Feature::UserNamespaces, "can be created"),
+        (Err(_), Some(userns::UsernsError::Forbidden { setting, value, remedy })) => {
+            lacking(Feature::UserNamespaces, format!("{setting} is {value}"), remedy)
+        }
+        (Err(error), _) => lacking(
+            Feature::UserNamespaces,
+            error.to_string(),
+            "in a container: docker run --security-opt seccomp=unconfined",
+        ),
+    }
+}
+
+fn subordinate_ids(search_path: &str) -> Finding {
+    match Subids::of_this_user(search_path) {
+        Ok(subids) => {
+            let count: u64 = subids.uids.iter().map(|range| u64::from(range.count)).sum();
+            found(Feature::SubordinateIds, format!("{count} ids by {}", subids.newuidmap.display()))
+        }
+        Err(error @ SubidError::NoRange { .. }) => {
+            lacking(Feature::SubordinateIds, "none for this user", error.remedy())
+        }
+        Err(error @ SubidError::NoProgram { .. }) => {
+            lacking(Feature::SubordinateIds, "newuidmap and newgidmap are needed", error.remedy())
+        }
+    }
+}
+
+/// As root directly, as a user inside a user namespace.
+fn namespaces() -> Finding {
+    let all =
+        libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
+    match in_a_child(|| as_root_of_something().and_then(|()| sys::unshare(all))) {
+        Ok(()) => found(Feature::Namespaces, "mnt, pid, ipc, uts, net"),
+        Err(error) => lacking(
+            Feature::Namespaces,
+            error.to_string(),
+            "give forge CAP_SYS_ADMIN (docker run --privileged), or allow user namespaces",
+        ),
+    }
+}
+
+fn overlay() -> Finding {
+    let open = || -> io::Result<()> {
+        as_root_of_something()?;
+        sys::unshare(libc::CLONE_NEWNS)?;
+        fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        Ok(())
+    };
+    match in_a_child(open) {
+        Ok(()) => found(Feature::Overlay, "by fsopen"),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
+            lacking(Feature::Overlay, "the kernel does not know overlay", "as root: modprobe overlay")
+        }
+        Err(error) => {
+            lacking(Feature::Overlay, error.to_string(), "a kernel of version 6.5 or newer has all of it")
+        }
+    }
+}
+
+fn as_root_of_something() -> io::Result<()> {
+    if geteuid().is_root() { Ok(()) } else { sys::unshare(libc::CLONE_NEWUSER) }
+}
+
+fn seccomp() -> Finding {
+    let actions = std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
+    if actions.split_whitespace().any(|action| action == "errno") {
+        return found(Feature::Seccomp, "filters with errno");
+    }
+    lacking(Feature::Seccomp, "the kernel has no seccomp filters", "a kernel with CONFIG_SECCOMP_FILTER")
+}
+
+fn limit(feature: Feature, limits: Limits) -> Finding {
+    match Cgroup::create(&limits, None) {
+        Ok(_) => found(feature, "by an own cgroup"),
+        Err(CgroupError::Unavailable { reason, .. } | CgroupError::Parent(reason)) => {
+            lacking(feature, reason, "run as root, or as a user with a delegated cgroup")
+        }
+    }
+}
+
+fn program(feature: Feature, name: &str, package: &str, search_path: &str) -> Finding {
+    match find_program(name, search_path) {
+        Some(path) => found(feature, path.display().to_string()),
+        None => lacking(
+            feature,
+            format!("{name} is not installed"),
+            format!("as root: apt-get install {package}"),
+        ),
+    }
+}
+
+fn tun() -> Finding {
+    const PATH: &str = "/dev/net/tun";
+    match openat(CWD, Path::new(PATH), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(_) => found(Feature::TunDevice, PATH),
+        Err(error) => lacking(
+            Feature::TunDevice,
+            format!("open {PATH}: {error}"),
+            "as root: modprobe tun; chmod 0666 /dev/net/tun",
+        ),
+    }
+}
+
+/// Tries something in a cloned process, so that this one stays where it is. The exit code carries the error number.
+fn in_a_child(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match sys::clone_process(0, None)? {
+        Cloned::Child => {
+            let number = attempt().map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+            crate::zygote::leave(number)
+        }
+        Cloned::Parent { pid, .. } => {
+            let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
+            match status.and_then(|status| status.exit_status()) {
+                Some(0) => Ok(()),
+                Some(number) => Err(io::Error::from_raw_os_error(number)),
+                None => Err(io::ErrorKind::Other.into()),
+            }
+        }
+    }
+}
