@@ -126,6 +126,14 @@ pub struct Build {
     #[arg(long, value_name = "ENTITLEMENT")]
     pub allow: Vec<String>,
 
+    /// A secret for RUN --mount=type=secret: id=ID[,src=FILE|env=NAME] (repeatable)
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub secrets: Vec<String>,
+
+    /// An ssh agent for RUN --mount=type=ssh: default, or ID=SOCKET (repeatable)
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
+
     /// How many steps run at once [default: 4 for each core]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,

@@ -11,6 +11,7 @@ mod local;
 mod progress;
 mod records;
 mod registries;
+mod secrets;
 mod signals;
 mod steps;
 

@@ -14,6 +14,8 @@ mod mounts;
 pub mod network;
 mod sandbox;
 mod seccomp;
+pub mod secrets;
+mod ssh_agent;
 pub mod step;
 pub mod trouble;
 pub mod user;

@@ -12,6 +12,8 @@ use forge_store::{Draft, Lock, RootDir, Snapshot, Store};
 
 use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
 use crate::sandbox::spec::{Mount, MountSource};
+use crate::secrets::Secrets;
+use crate::ssh_agent::AgentSocket;
 use crate::{detach, trouble};
 
 /// Mounts of one step, and what must live as long as it runs.
@@ -20,6 +22,8 @@ pub struct Mounted {
     pub mounts: Vec<Mount>,
     /// The descriptors that those name by number.
     pub handles: Vec<OwnedFd>,
+    /// Variables that secrets and agents come as.
+    pub env: Vec<String>,
     /// Drafts and locks; dropped after the step.
     pub keep: Vec<Box<dyn Keep>>,
 }
@@ -28,6 +32,7 @@ pub struct Mounted {
 pub trait Keep: Send {}
 impl Keep for Draft {}
 impl Keep for Lock {}
+impl Keep for AgentSocket {}
 
 /// Makes the mounts of a RUN ready.
 pub fn prepare(
@@ -35,8 +40,9 @@ pub fn prepare(
     op: &RunOp,
     job: &Job<'_>,
     contexts: &HashMap<String, Arc<LocalContext>>,
+    secrets: &Secrets,
 ) -> Result<Mounted, WorldError> {
-    let mut mounted = Mounted { mounts: Vec::new(), handles: Vec::new(), keep: Vec::new() };
+    let mut mounted = Mounted { mounts: Vec::new(), handles: Vec::new(), env: Vec::new(), keep: Vec::new() };
     for mount in &op.mounts {
         let source = match mount.kind {
             MountKind::Tmpfs => {
@@ -45,19 +51,77 @@ pub fn prepare(
             }
             MountKind::Bind => Some(bind(store, mount, job, contexts, &mut mounted)?),
             MountKind::Cache => Some(cache(store, mount, job, contexts, &mut mounted)?),
-            MountKind::Secret | MountKind::Ssh if mount.required => {
-                let what = if mount.kind == MountKind::Secret { "secret" } else { "ssh agent" };
-                return Err(WorldError::new(TroubleKind::Input, format!("{what} {}: not found", mount.id))
-                    .hint("this version of forge takes no --secret and no --ssh yet"));
-            }
-            // What is not required and not given is not there.
-            MountKind::Secret | MountKind::Ssh => None,
+            MountKind::Secret => secret(mount, secrets, &mut mounted)?,
+            MountKind::Ssh => agent(store, mount, secrets, &mut mounted)?,
         };
         if let Some(source) = source {
             mounted.mounts.push(Mount { target: mount.target.clone(), source, read_only: mount.readonly });
         }
     }
     Ok(mounted)
+}
+
+/// A secret: a file, a variable, or both. One that nobody gave is simply not there, unless it is required.
+fn secret(
+    mount: &MountOp,
+    secrets: &Secrets,
+    mounted: &mut Mounted,
+) -> Result<Option<MountSource>, WorldError> {
+    let Some(bytes) = secrets.read(&mount.id)? else {
+        return missing(mount, "secret", "--secret id=ID,src=FILE");
+    };
+    if let Some(name) = &mount.env {
+        let text = String::from_utf8(bytes.clone()).ok().filter(|text| !text.contains('\0'));
+        let text = text.ok_or_else(|| {
+            WorldError::new(
+                TroubleKind::Input,
+                format!("secret {} cannot be a variable: it is no text", mount.id),
+            )
+        })?;
+        mounted.env.push(format!("{name}={text}"));
+    }
+    let mode = mount.mode.unwrap_or(0o400);
+    Ok((!mount.target.is_empty()).then_some(MountSource::File {
+        bytes,
+        mode,
+        uid: mount.uid,
+        gid: mount.gid,
+    }))
+}
+
+/// The user's ssh agent, behind a socket that lets through listing and signing only.
+fn agent(
+    store: &Store,
+    mount: &MountOp,
+    secrets: &Secrets,
+    mounted: &mut Mounted,
+) -> Result<Option<MountSource>, WorldError> {
+    let Some(agent) = secrets.agents.get(&mount.id) else {
+        return missing(mount, "ssh agent", "--ssh ID=SOCKET");
+    };
+    let scratch = store.scratch().map_err(trouble::of_store)?;
+    let path = scratch.tree().join("agent");
+    let socket = AgentSocket::listen(&path, agent, mount.mode.unwrap_or(0o600), (mount.uid, mount.gid));
+    let socket = socket.map_err(|e| {
+        let message = format!("cannot reach the ssh agent {} at {}: {e}", mount.id, agent.display());
+        WorldError::new(TroubleKind::Input, message)
+            .hint("start one with ssh-agent, or name its socket with --ssh")
+    })?;
+    mounted.handles.push(detached(socket.path())?);
+    mounted.env.push(format!("SSH_AUTH_SOCK={}", mount.target));
+    // The socket goes before the directory that it lies in.
+    mounted.keep.push(Box::new(socket));
+    mounted.keep.push(Box::new(scratch));
+    Ok(Some(MountSource::Handle(mounted.handles.len() - 1)))
+}
+
+fn missing(mount: &MountOp, what: &str, flag: &str) -> Result<Option<MountSource>, WorldError> {
+    if !mount.required {
+        return Ok(None);
+    }
+    let message = format!("{what} {}: not found", mount.id);
+    Err(WorldError::new(TroubleKind::Input, message)
+        .hint(format!("give it with {}", flag.replace("ID", &mount.id))))
 }
 
 /// Files of the context, a stage or an image: a copy of what is selected, thrown away after the step.

@@ -21,6 +21,7 @@ use crate::network::{Backend, Chosen, Lease, Networks, Options};
 use crate::sandbox::spec::{
     self, Mount, MountSource, Network, Rootfs, SandboxSpec, Security, Upper as UpperDirs, User,
 };
+use crate::secrets::Secrets;
 use crate::zygote::{self, Running, Stdio, Zygote};
 use crate::{Cgroup, Exit, trouble};
 
@@ -36,12 +37,15 @@ pub struct Settings {
     pub runtime_dir: PathBuf,
     /// `PATH`, to find network helpers in.
     pub search_path: String,
+    /// What `--secret` and `--ssh` gave.
+    pub secrets: Secrets,
 }
 
 /// The steps of a build: one zygote, one set of networks, what runs now.
 pub struct Steps<'a> {
     store: &'a Store,
     zygote: Mutex<Option<Arc<Zygote>>>,
+    secrets: Secrets,
     networks: Networks,
     /// What the networks are was said.
     told: AtomicBool,
@@ -55,6 +59,7 @@ impl<'a> Steps<'a> {
         Self {
             store,
             zygote: Mutex::new(None),
+            secrets: settings.secrets,
             networks: Networks::new(Options {
                 runtime_dir: settings.runtime_dir,
                 search_path: settings.search_path,
@@ -95,7 +100,7 @@ impl<'a> Steps<'a> {
         // The layer's root directory looks as the one below; overlayfs shows the upper one's metadata.
         let upper = Upper::new(draft, &view, self.store.layers().xattrs()).map_err(trouble::of_files)?;
         upper.finish().map_err(trouble::of_files)?;
-        let mounted = mounts::prepare(self.store, op, job, contexts)?;
+        let mounted = mounts::prepare(self.store, op, job, contexts, &self.secrets)?;
         let lease = self.network(op, job)?;
         let mut spec = SandboxSpec::new(self.rootfs(below, draft)?, op.args.clone());
         spec.env = environment(op);
@@ -110,7 +115,8 @@ impl<'a> Steps<'a> {
         };
         spec.user = User::Named(op.user.clone());
         spec.mounts.extend(script(op));
-        let Mounted { mounts, handles, keep: _keep } = mounted;
+        let Mounted { mounts, handles, env, keep: _keep } = mounted;
+        spec.env.extend(env);
         spec.mounts.extend(mounts);
         let exit = self.start(&spec, handles, lease.as_ref(), job)?;
         judge(exit, op)

@@ -13,6 +13,7 @@ use forge_parser::ast::Network;
 use forge_registry::Reference;
 use forge_runner::executor::LocalExecutor;
 use forge_runner::files::LocalContext;
+use forge_runner::secrets::Secrets;
 use forge_runner::step::Settings;
 use forge_solver::{Event, Events, Plan, PlanOptions, SolveError, Solved, Solver, StepId};
 use forge_store::layer::Compression;
@@ -28,7 +29,7 @@ use crate::progress::{Display, for_terminal, say};
 use crate::records::StoreRecords;
 use crate::registries::{Registries, Travelling, parse_reference};
 use crate::steps::Steps;
-use crate::{environment, signals};
+use crate::{environment, secrets, signals};
 
 /// The name that the build context has in the graph.
 const CONTEXT: &str = "context";
@@ -50,6 +51,7 @@ struct Request {
     outputs: Vec<Output>,
     contexts: Vec<(String, PathBuf)>,
     epoch: Option<i64>,
+    secrets: Secrets,
 }
 
 impl Request {
@@ -84,6 +86,7 @@ impl Request {
             outputs: outputs.map_err(|e| Failure::new(Kind::Usage, e, None))?,
             contexts: args.build_contexts.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?,
             epoch: environment::source_date_epoch()?,
+            secrets: secrets::read(&args.secrets, &args.ssh)?,
         };
         let named = request.outputs.iter().flat_map(|output| match output {
             Output::Image { names, .. } => names.clone(),
@@ -222,6 +225,7 @@ impl Building<'_> {
         Settings {
             runtime_dir: environment::runtime_dir(self.session.is_machine_root),
             search_path: environment::search_path().to_string_lossy().into_owned(),
+            secrets: self.request.secrets.clone(),
         }
     }
 

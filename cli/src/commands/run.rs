@@ -32,6 +32,7 @@ pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
     let settings = Settings {
         runtime_dir: environment::runtime_dir(session.is_machine_root),
         search_path: environment::search_path().to_string_lossy().into_owned(),
+        secrets: forge_runner::secrets::Secrets::default(),
     };
     let exit = run_container(
         &store,
