@@ -146,9 +146,7 @@ impl Cgroup {
         if self.directories.contains(&directory) {
             return Ok(directory);
         }
-        fs::create_dir_all(&family)?;
-        sweep(&family);
-        fs::create_dir(&directory)?;
+        make(&family, &directory)?;
         self.directories.push(directory.clone());
         if hierarchy.version == Version::V2 {
             self.born_in = Some(fs::File::open(&directory)?.into());
@@ -190,6 +188,10 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         for directory in &self.directories {
             remove(directory);
+            // The last one out; with others still inside, or another parent than ours, this fails as it should.
+            if let Some(family) = directory.parent().filter(|family| family.ends_with(FAMILY)) {
+                let _ = fs::remove_dir(family);
+            }
         }
     }
 }
@@ -238,6 +240,20 @@ fn no_controller(hierarchies: &Hierarchies) -> io::Error {
 fn counter(file: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+/// Makes a sandbox's directory in the family's, which another forge may be removing just now.
+fn make(family: &Path, directory: &Path) -> io::Result<()> {
+    const ATTEMPTS: u32 = 10;
+    for _ in 1..ATTEMPTS {
+        fs::create_dir_all(family)?;
+        sweep(family);
+        match fs::create_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    fs::create_dir(directory)
 }
 
 /// Removes an empty cgroup, waiting out the kernel's own tidying.
