@@ -202,11 +202,19 @@ pub fn builder_program() -> &'static Path {
     PROGRAM.get_or_init(|| example("sandbox"))
 }
 
-/// A copy of an example program, removed by nobody: it is in the system's directory for that.
+/// A copy of an example program in a place that everybody can reach, removed by a later test.
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().unwrap().parent().unwrap().join("examples").join(name);
-    let shared = std::env::temp_dir().join(format!("forge-lab-{name}.{}", std::process::id()));
+    let prefix = format!("forge-lab-{name}.");
+    for entry in fs::read_dir("/tmp").unwrap().flatten() {
+        let file = entry.file_name().into_string().unwrap_or_default();
+        let owner = file.strip_prefix(&prefix).map(str::to_owned);
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    let shared = Path::new("/tmp").join(format!("{prefix}{}", std::process::id()));
     assert!(built.exists(), "`cargo test` builds the examples; `cargo test --test` alone does not");
     // By another program: a descriptor of ours that is open for writing would be inherited by a child that another
     // thread starts, and the kernel executes no file that anybody may still write to.
