@@ -19,8 +19,10 @@ mod options;
 mod parents;
 mod path;
 mod stream;
+mod tree;
 mod unpacker;
 mod whiteout;
+mod writers;
 
 use std::io::Read;
 
@@ -56,10 +58,6 @@ pub struct Unpacked {
 /// # Errors
 /// What was unpacked until then is left for the caller to remove.
 pub fn unpack(archive: impl Read, root: &RootDir, options: &UnpackOptions) -> Result<Unpacked, UnpackError> {
-    let mut archive = TarReader::new(Bounded::new(archive, options.limits.bytes));
-    let mut unpacker = Unpacker::new(root, options);
-    while let Some(entry) = archive.next_entry()? {
-        unpacker.entry(entry, &mut archive)?;
-    }
-    unpacker.finish(archive.offset())
+    let archive = TarReader::new(Bounded::new(archive, options.limits.bytes));
+    Unpacker::new(root, options).run(archive)
 }

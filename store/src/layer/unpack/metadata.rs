@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
@@ -186,4 +187,12 @@ fn timestamps(mtime: Mtime) -> Timestamps {
 /// The caller names the path.
 pub(super) fn os(verb: &'static str, errno: Errno) -> RootDirError {
     RootDirError::Os { verb, path: Default::default(), errno }
+}
+
+/// For `map_err`: a failed write to the content of the entry at `path`.
+pub(super) fn write_error(path: &[u8]) -> impl FnOnce(io::Error) -> UnpackError + '_ {
+    move |error| {
+        let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+        UnpackError::write(path)(os("write", errno))
+    }
 }

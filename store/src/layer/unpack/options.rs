@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use crate::limits::{ARCHIVE_ENTRIES_MAX, UNPACKED_BYTES_MAX};
 use crate::rootdir::FileKind;
@@ -20,6 +21,9 @@ pub struct UnpackOptions {
     pub chmod: Option<Chmod>,
     /// What the archive may cost.
     pub limits: UnpackLimits,
+    /// Threads that write small files beside the one that reads the archive; with none, that one writes. The tree
+    /// does not depend on it.
+    pub writers: usize,
 }
 
 /// What names that begin with `.wh.` mean.
@@ -63,14 +67,26 @@ pub struct Chmod(Arc<dyn Fn(FileKind, u32) -> u32 + Send + Sync>);
 impl UnpackOptions {
     /// For a layer, into an empty tree with this kind of marks.
     pub fn layer(xattrs: OverlayXattrs) -> Self {
-        let limits = UnpackLimits::default();
-        Self { whiteouts: Whiteouts::Overlay, xattrs, owner: Owner::OfArchive, chmod: None, limits }
+        Self {
+            whiteouts: Whiteouts::Overlay,
+            xattrs,
+            owner: Owner::OfArchive,
+            chmod: None,
+            limits: UnpackLimits::default(),
+            writers: default_writers(),
+        }
     }
 
     /// For an archive that ADD unpacks, into a directory of a tree with this kind of marks.
     pub fn archive(xattrs: OverlayXattrs) -> Self {
         Self { whiteouts: Whiteouts::Literal, ..Self::layer(xattrs) }
     }
+}
+
+/// One makes small files half as fast again even where inflating and hashing take the other cores; more than two
+/// wait for the thread that makes the names.
+fn default_writers() -> usize {
+    available_parallelism().map_or(0, |cores| (cores.get() - 1).min(2))
 }
 
 impl Default for UnpackLimits {

@@ -42,8 +42,10 @@ pub(super) fn hash_beside<T, E: From<io::Error>>(
     let (to_reader, from_filler) = sync_channel(CHUNKS_WAITING);
     let (to_hasher, to_hash) = sync_channel(CHUNKS_WAITING);
     thread::scope(|scope| {
-        let filler = scope.spawn(|| fill(source, to_reader, to_hasher, &stop));
-        let hasher = scope.spawn(move || hash(to_hash));
+        // Without a hasher there is no filler to wait for; without a filler the hasher has nothing to wait for.
+        let hasher = thread::Builder::new().name("hash".into()).spawn_scoped(scope, move || hash(to_hash))?;
+        let fill = || fill(source, to_reader, to_hasher, &stop);
+        let filler = thread::Builder::new().name("inflate".into()).spawn_scoped(scope, fill)?;
         // Dropped by `read` at the end, so that the filler does not wait for it.
         let result = read(ChunkReader { chunks: from_filler, chunk: None, at: 0 });
         if result.is_err() {

@@ -1,7 +1,7 @@
 //! Archives that ADD unpacks into a directory that has files already.
 
-use forge_store::layer::UnpackOptions;
 use forge_store::layer::unpack::{Chmod, Owner};
+use forge_store::layer::{UnpackOptions, is_archive};
 use forge_store::rootdir::FileKind;
 use forge_store::tree::OverlayXattrs;
 
@@ -96,4 +96,27 @@ fn owner_and_mode_of_the_instruction() {
     options.owner = Owner::OfProcess;
     ground.unpack(&Archive::new().add(Member::file("f", "").uid(77).gid(78)).end(), &options).unwrap();
     assert!(ground.line("f").starts_with("- 4711 0:0"));
+}
+
+#[test]
+fn only_archives_are_unpacked() {
+    let tar = Archive::new().file("f", "x").end();
+    let gzip = |bytes: &[u8]| {
+        let mut packed = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzEncoder::new(bytes, Default::default()), &mut packed)
+            .unwrap();
+        packed
+    };
+    for (bytes, archive) in [
+        (tar.clone(), true),
+        (gzip(&tar), true),
+        (gzip(b"some text"), false),
+        (gzip(&tar)[..30].to_vec(), false),
+        (b"\x1f\x8b\x08 but no gzip".to_vec(), false),
+        (b"text".repeat(1000), false),
+        (vec![0; 10_240], false),
+        (Vec::new(), false),
+    ] {
+        assert_eq!(is_archive(&bytes[..]), archive, "{} bytes", bytes.len());
+    }
 }

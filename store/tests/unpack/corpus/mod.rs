@@ -10,3 +10,4 @@ mod names;
 mod sizes;
 pub mod sparse;
 mod streams;
+mod threads;
