@@ -41,6 +41,8 @@ pub enum Command {
     Login(Login),
     /// Forget credentials for a registry
     Logout(Logout),
+    /// Say why the steps of a build ran or were cached
+    Explain(Explain),
     /// Show versions, paths and limits
     Info,
 }
@@ -308,6 +310,17 @@ pub struct Login {
     pub password_stdin: bool,
     #[command(flatten)]
     pub registry: RegistryFlags,
+}
+
+/// `forge explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// An image's name, or `last`
+    #[arg(value_name = "IMAGE|last", default_value = "last")]
+    pub image: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `forge logout`.

@@ -6,6 +6,7 @@ mod diagnostics;
 mod dockerfile;
 mod environment;
 mod failure;
+mod history;
 mod identity;
 mod local;
 mod progress;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Push(args) => commands::push::push(&session, &args),
         Command::Login(args) => commands::login::login(&args),
         Command::Logout(args) => commands::login::logout(&args),
+        Command::Explain(args) => commands::explain::explain(&session, &args),
         Command::Info => commands::info::info(&session),
     }
 }

@@ -101,7 +101,10 @@ impl<'a> Steps<'a> {
         let upper = Upper::new(draft, &view, self.store.layers().xattrs()).map_err(trouble::of_files)?;
         upper.finish().map_err(trouble::of_files)?;
         let mounted = mounts::prepare(self.store, op, job, contexts, &self.secrets)?;
-        let lease = self.network(op, job)?;
+        let mut lease = self.network(op, job)?;
+        if let (Some(lease), types::Security::Insecure) = (&mut lease, op.security) {
+            lease.taint();
+        }
         let mut spec = SandboxSpec::new(self.rootfs(below, draft)?, op.args.clone());
         spec.env = environment(op);
         spec.cwd.clone_from(&op.cwd);

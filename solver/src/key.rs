@@ -127,7 +127,19 @@ fn hash_selection(hasher: &mut KeyHasher, selection: &Selection) {
 }
 
 fn hash_run(hasher: &mut KeyHasher, op: &RunOp) {
-    let RunOp { args, env, proxy_env: _, cwd, user, network, security, mounts, script, platform } = op;
+    let RunOp {
+        args,
+        env,
+        declared_args: _,
+        proxy_env: _,
+        cwd,
+        user,
+        network,
+        security,
+        mounts,
+        script,
+        platform,
+    } = op;
     hasher.text("op", "run");
     hasher.list("args", args, |hasher, arg| hasher.text("arg", arg));
     hasher.list("env", env, |hasher, (name, value)| {

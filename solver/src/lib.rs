@@ -4,6 +4,7 @@
 //! [`world`].
 
 pub mod event;
+pub mod explain;
 pub mod graph;
 pub mod key;
 pub mod matching;

@@ -123,6 +123,8 @@ pub struct RunOp {
     pub args: Vec<String>,
     /// The environment, in order.
     pub env: Vec<(String, String)>,
+    /// Which of those are ARGs: for explanations only.
+    pub declared_args: Vec<String>,
     /// Proxy variables: in the environment, not in the key.
     pub proxy_env: Vec<(String, String)>,
     /// The working directory, absolute.

@@ -17,6 +17,7 @@ use std::time::Instant;
 use forge_store::{ContentId, Snapshot};
 
 use crate::event::{Event, Events, StepId};
+use crate::explain::{self, BuildLog, Explainer, StepLog};
 use crate::graph::{Graph, VertexId};
 use crate::key::{CacheKey, InputKey};
 use crate::op::{CopySource, Op, Selection};
@@ -35,6 +36,8 @@ pub struct Solver<'a> {
     pub events: &'a dyn Events,
     /// How many vertices run at once; pulls do not count.
     pub jobs: usize,
+    /// What the last build was made of, for saying why a step runs.
+    pub explainer: Option<&'a Explainer<'a>>,
     /// Turns true when the user asks to stop.
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
 }
@@ -44,12 +47,18 @@ pub struct Solver<'a> {
 pub struct Solved {
     records: Vec<Option<Record>>,
     cached: Vec<bool>,
+    log: Vec<StepLog>,
 }
 
 impl Solved {
     /// What a vertex gave; `None` if it was not needed.
     pub fn record(&self, id: VertexId) -> Option<&Record> {
         self.records[id.index()].as_ref()
+    }
+
+    /// What the build was made of, and what of it was cached.
+    pub fn log(&self) -> BuildLog {
+        BuildLog { steps: self.log.clone() }
     }
 
     /// True if the vertex's result was at hand.
@@ -80,13 +89,28 @@ impl Solver<'_> {
         let reached = reachable(graph, targets);
         let keys = self.keys(graph, &reached)?;
         let mut run = Run::new(self, graph, keys);
+        run.log = explain::steps(graph, |id, place| self.contents(graph, id, place));
         run.look_up(&reached)?;
         for target in targets {
             run.demand(*target);
         }
         run.report_cached(&reached);
+        run.explain();
         run.schedule()?;
-        Ok(Solved { records: run.results, cached: run.cached })
+        let mut log = run.log;
+        log.iter_mut().zip(&run.cached).for_each(|(step, cached)| step.cached = *cached);
+        Ok(Solved { records: run.results, cached: run.cached, log })
+    }
+
+    /// The content ids that stand for a context input in a key; none for inputs of other kinds.
+    fn contents(&self, graph: &Graph, id: VertexId, place: usize) -> Vec<ContentId> {
+        let vertex = graph.vertex(id);
+        let Some(Op::Context(context)) = vertex.inputs.get(place).map(|input| &graph.vertex(*input).op)
+        else {
+            return Vec::new();
+        };
+        // They were computed for the keys a moment ago; a failure was reported there.
+        selections(&vertex.op, place).filter_map(|s| self.world.select(&context.name, s).ok()).collect()
     }
 
     /// The key of every reachable vertex, in order.
@@ -159,6 +183,8 @@ struct Run<'a> {
     cached: Vec<bool>,
     /// Vertices that must be carried out (or be found by content).
     demanded: Vec<bool>,
+    /// What each vertex is made of, and why it runs.
+    log: Vec<StepLog>,
     /// Vertices that the user wants made anew, or that stand on such: their keys promise nothing.
     fresh: Vec<bool>,
 }
@@ -178,6 +204,7 @@ impl<'a> Run<'a> {
             results: vec![None; n],
             cached: vec![false; n],
             demanded: vec![false; n],
+            log: Vec::new(),
             fresh,
         }
     }
@@ -243,6 +270,25 @@ impl<'a> Run<'a> {
             if self.cached[id.index()] || untouched {
                 self.say_cached(id);
             }
+        }
+    }
+
+    /// Finds out why each demanded vertex runs: its own change, or that of what it stands on.
+    fn explain(&mut self) {
+        let Some(explainer) = self.solver.explainer else { return };
+        for id in self.graph.ids() {
+            let vertex = self.graph.vertex(id);
+            let is_image = matches!(vertex.op, Op::Image(_));
+            if !self.demanded[id.index()] && !is_image {
+                continue;
+            }
+            let own = explainer.reason(&self.log[id.index()]);
+            let asked = vertex.no_cache.then(|| "asked for by --no-cache".to_owned());
+            let inherited = || {
+                let changed = vertex.inputs.iter().find(|input| self.log[input.index()].reason.is_some());
+                changed.map(|input| format!("follows {}", self.graph.vertex(*input).label))
+            };
+            self.log[id.index()].reason = asked.or(own).or_else(inherited);
         }
     }
 
@@ -357,6 +403,7 @@ impl<'a> Run<'a> {
             id,
             key: self.key(id),
             fresh: self.fresh[id.index()],
+            reason: self.log[id.index()].reason.clone(),
             inputs,
         }
     }
@@ -379,6 +426,8 @@ struct Task<'a> {
     id: VertexId,
     key: CacheKey,
     fresh: bool,
+    /// Why it runs, if that is known.
+    reason: Option<String>,
     inputs: Vec<Option<Snapshot>>,
 }
 
@@ -463,6 +512,9 @@ impl Task<'_> {
         let step = StepId::Vertex(self.id);
         let events = self.solver.events;
         events.emit(Event::Started { step, label: vertex.label.clone() });
+        if let Some(reason) = &self.reason {
+            events.emit(Event::Note { step, text: format!("cache miss: {reason}") });
+        }
         let began = Instant::now();
         let contexts: Vec<Option<String>> =
             vertex.inputs.iter().map(|input| self.context_name(*input)).collect();

@@ -95,6 +95,7 @@ impl Fake {
             records: self,
             events: &Silent,
             jobs: 3,
+            explainer: None,
             cancelled: &|| false,
         };
         let solved = solver.solve(graph, &[target]).map_err(|e| e.to_string())?;
@@ -118,6 +119,7 @@ fn run_op(command: &str) -> Op {
     Op::Run(Box::new(RunOp {
         args: vec![command.into()],
         env: vec![],
+        declared_args: vec![],
         proxy_env: vec![],
         cwd: "/".into(),
         user: String::new(),

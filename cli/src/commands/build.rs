@@ -15,6 +15,7 @@ use forge_runner::executor::LocalExecutor;
 use forge_runner::files::LocalContext;
 use forge_runner::secrets::Secrets;
 use forge_runner::step::Settings;
+use forge_solver::explain::Explainer;
 use forge_solver::{Event, Events, Plan, PlanOptions, SolveError, Solved, Solver, StepId};
 use forge_store::layer::Compression;
 use forge_store::{Layer, Platform, Snapshot, Store};
@@ -24,6 +25,7 @@ use crate::args::{Build, NetworkMode, ProgressMode};
 use crate::diagnostics::Report;
 use crate::dockerfile::{self, LoadedDockerfile};
 use crate::failure::{Failure, Kind, world_error_of_store};
+use crate::history::{History, KeptBuild};
 use crate::local::{Fetcher, LocalWorld, Shared};
 use crate::progress::{Display, for_terminal, say};
 use crate::records::StoreRecords;
@@ -159,6 +161,16 @@ impl Building<'_> {
             .map_err(|problems| self.plan_failure(problems, &loaded))?;
         let fetcher = Fetcher { store: self.store, registries: &registries, display: self.display.clone() };
         let executor = LocalExecutor::new(self.store, contexts.clone(), &fetcher, self.settings());
+        let what = self.identity(&context_dir, &loaded, &plan);
+        let history = History::of(self.store);
+        let last = history.last(&what).unwrap_or_default();
+        let listing = |content: &str| {
+            contexts
+                .values()
+                .find_map(|context| context.listing_of(content))
+                .or_else(|| history.listing(content))
+        };
+        let explainer = Explainer::new(&last.log, &listing);
         let solved = signals::cancelling(&executor, |cancelled| {
             let solver = Solver {
                 world: &world,
@@ -166,6 +178,7 @@ impl Building<'_> {
                 records: &StoreRecords(self.store),
                 events: &**self.display,
                 jobs: self.args.jobs.unwrap_or_else(default_jobs),
+                explainer: Some(&explainer),
                 cancelled,
             };
             solver.solve(&plan.graph, &[plan.target])
@@ -179,6 +192,13 @@ impl Building<'_> {
             registries: &registries,
             fetcher: &fetcher,
         };
+        let kept = KeptBuild {
+            names: self.request.names.iter().map(Reference::canonical).collect(),
+            dockerfile: loaded.source.name.clone(),
+            target: plan.target_name.clone(),
+            log: solved.log(),
+        };
+        history.keep(&what, &kept, contexts.values().map(|context| &**context));
         let image = steps.internal(&**self.display, "exporting to image", |step| export.run(step))?;
         self.display.finish();
         let warnings: Vec<_> = parsed.warnings.into_iter().chain(plan.warnings.iter().cloned()).collect();
@@ -189,6 +209,13 @@ impl Building<'_> {
             Some(image) => print(&image.descriptor.digest.to_string()),
             None => Ok(()),
         }
+    }
+
+    /// What is built, so that the next build of it meets this one.
+    fn identity(&self, context: &Path, loaded: &LoadedDockerfile, plan: &Plan) -> String {
+        let context = context.canonicalize().unwrap_or_else(|_| context.to_owned());
+        let platform = &self.request.options.platform;
+        format!("{} {} {} {platform}", context.display(), loaded.source.name, plan.target_name)
     }
 
     fn load(&self, steps: &Steps, context: &Path) -> Result<LoadedDockerfile, Failure> {

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod build;
+pub mod explain;
 pub mod images;
 pub mod info;
 pub mod inspect;

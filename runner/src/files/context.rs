@@ -10,13 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+use forge_solver::explain::Listing;
 use forge_solver::matching::IgnorePatterns;
 use forge_solver::op::Selection;
 use forge_store::ContentId;
 use forge_store::rootdir::{FileKind, RootDir, RootDirError, Stat};
 
 use super::error::FilesError;
-use super::hash::hash_selection;
+use super::hash::{hash_selection, list_selection};
 use super::stamps::Stamps;
 use super::view::{Child, TreeView};
 
@@ -47,6 +48,24 @@ impl LocalContext {
         let content = hash_selection(self, selection, false)?;
         known().insert(selection.clone(), content);
         Ok(content)
+    }
+
+    /// Every selection that was hashed in this build, with the files that it holds.
+    pub fn listings(&self) -> Vec<(ContentId, Listing)> {
+        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let list = |(selection, content): (&Selection, &ContentId)| {
+            Some((*content, list_selection(self, selection).ok()?))
+        };
+        known.iter().filter_map(list).collect()
+    }
+
+    /// The files behind a content id (in hex) that was hashed in this build.
+    pub fn listing_of(&self, content: &str) -> Option<Listing> {
+        let selection = {
+            let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            known.iter().find(|(_, id)| id.hex() == content).map(|(selection, _)| selection.clone())?
+        };
+        list_selection(self, &selection).ok()
     }
 
     /// Keeps the hashes for the next build. Losing them costs time only, so failures are nobody's business.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use forge_solver::explain::{FileFact, Listing};
 use forge_solver::matching::IgnoreDirectory;
 use forge_solver::op::Selection;
 use forge_store::ContentId;
@@ -20,15 +21,7 @@ pub fn hash_selection(
     selection: &Selection,
     owners: bool,
 ) -> Result<ContentId, FilesError> {
-    let left_out = excludes(selection)?;
-    let mut entries = Vec::new();
-    for found in select(view, selection)? {
-        let top = Entry { name: found.name.clone(), path: found.path.clone(), stat: found.stat };
-        entries.push(top);
-        if found.stat.kind == FileKind::Directory {
-            collect(view, &found.path, &found.name, left_out.walker(), &mut entries)?;
-        }
-    }
+    let entries = entries(view, selection)?;
     let contents = hash_files(view, &entries)?;
     let mut hasher = blake3::Hasher::new_derive_key("forge selection v1");
     for (entry, content) in entries.iter().zip(contents) {
@@ -51,6 +44,37 @@ pub fn hash_selection(
         }
     }
     Ok(ContentId::new(hasher.finalize()))
+}
+
+/// Everything that a selection holds, the directories' content included.
+fn entries(view: &dyn TreeView, selection: &Selection) -> Result<Vec<Entry>, FilesError> {
+    let left_out = excludes(selection)?;
+    let mut entries = Vec::new();
+    for found in select(view, selection)? {
+        let top = Entry { name: found.name.clone(), path: found.path.clone(), stat: found.stat };
+        entries.push(top);
+        if found.stat.kind == FileKind::Directory {
+            collect(view, &found.path, &found.name, left_out.walker(), &mut entries)?;
+        }
+    }
+    Ok(entries)
+}
+
+/// The files of a selection, for naming those that changed: hashes are the ones that the content id was made of.
+pub fn list_selection(view: &dyn TreeView, selection: &Selection) -> Result<Listing, FilesError> {
+    let entries = entries(view, selection)?;
+    let contents = hash_files(view, &entries)?;
+    let mut listing = Listing::new();
+    for (entry, content) in entries.iter().zip(contents) {
+        let content = match entry.stat.kind {
+            FileKind::Directory => continue,
+            FileKind::Symlink => format!("link {}", view.read_link(&entry.path)?.to_string_lossy()),
+            kind => format!("{kind:?} {}", content.map(|hash| hash.to_hex().to_string()).unwrap_or_default()),
+        };
+        let name = entry.name.to_string_lossy().into_owned();
+        listing.insert(name, FileFact { mode: entry.stat.mode, content });
+    }
+    Ok(listing)
 }
 
 struct Entry {

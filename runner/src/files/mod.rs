@@ -17,7 +17,7 @@ mod workdir;
 pub use context::LocalContext;
 pub use copy::copy;
 pub use error::FilesError;
-pub use hash::hash_selection;
+pub use hash::{hash_selection, list_selection};
 pub use owner::lookup_owner;
 pub use select::{Match, select};
 pub use upper::Upper;

@@ -61,8 +61,9 @@ impl Stamps {
 
     /// The hash of the file, if it is certain to be the one that was hashed.
     pub fn get(&self, path: &Path, stat: &Stat) -> Option<blake3::Hash> {
-        let (stamp, hash) = self.old.get(path)?;
-        (*stamp == Stamp::of(stat)).then_some(*hash)
+        let same = |(stamp, hash): &(Stamp, blake3::Hash)| (*stamp == Stamp::of(stat)).then_some(*hash);
+        let old = self.old.get(path).and_then(same);
+        old.or_else(|| self.new.lock().unwrap_or_else(PoisonError::into_inner).get(path).and_then(same))
     }
 
     /// Remembers a hash of a file whose metadata, `stat`, was taken when it was opened.

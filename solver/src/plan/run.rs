@@ -31,6 +31,7 @@ impl Lowering<'_, '_> {
         let op = RunOp {
             args,
             env: self.state.env.0.clone(),
+            declared_args: self.state.build_args.iter().map(|(name, _)| name.clone()).collect(),
             proxy_env: self.proxy_env(),
             cwd: self.state.workdir().to_owned(),
             user: self.state.image.config.user.clone(),
