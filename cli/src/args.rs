@@ -43,6 +43,8 @@ pub enum Command {
     Logout(Logout),
     /// Say why the steps of a build ran or were cached
     Explain(Explain),
+    /// Check what this machine allows builds to do, and how to allow more
+    Doctor,
     /// Show versions, paths and limits
     Info,
 }
@@ -136,6 +138,10 @@ pub struct Build {
     #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
     pub ssh: Vec<String>,
 
+    /// Show the graph with its keys and what is cached, and build nothing
+    #[arg(long, value_name = "FORMAT")]
+    pub print: Option<PrintFormat>,
+
     /// How many steps run at once [default: 4 for each core]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
@@ -170,6 +176,15 @@ pub enum NetworkMode {
     None,
     /// The host's network
     Host,
+}
+
+/// How `--print` shows the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrintFormat {
+    /// For Graphviz
+    Dot,
+    /// One object per vertex
+    Json,
 }
 
 /// How registries are talked to.

@@ -65,6 +65,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Login(args) => commands::login::login(&args),
         Command::Logout(args) => commands::login::logout(&args),
         Command::Explain(args) => commands::explain::explain(&session, &args),
+        Command::Doctor => commands::doctor::doctor(),
         Command::Info => commands::info::info(&session),
     }
 }

@@ -10,6 +10,7 @@ pub mod key;
 pub mod matching;
 pub mod op;
 pub mod plan;
+pub mod print;
 pub mod record;
 pub mod solve;
 pub mod world;

@@ -21,10 +21,12 @@ use crate::explain::{self, BuildLog, Explainer, StepLog};
 use crate::graph::{Graph, VertexId};
 use crate::key::{CacheKey, InputKey};
 use crate::op::{CopySource, Op, Selection};
+use crate::print::Inspected;
 use crate::record::Record;
 use crate::world::{Executor, Job, Records, TroubleKind, World, WorldError};
 
 /// What solving needs besides the graph.
+#[derive(Clone, Copy)]
 pub struct Solver<'a> {
     /// Hashes contexts.
     pub world: &'a dyn World,
@@ -100,6 +102,18 @@ impl Solver<'_> {
         let mut log = run.log;
         log.iter_mut().zip(&run.cached).for_each(|(step, cached)| step.cached = *cached);
         Ok(Solved { records: run.results, cached: run.cached, log })
+    }
+
+    /// Keys and hits of everything that `targets` need, carrying nothing out.
+    pub fn inspect(&self, graph: &Graph, targets: &[VertexId]) -> Result<Vec<Inspected>, SolveError> {
+        let reached = reachable(graph, targets);
+        let keys = self.keys(graph, &reached)?;
+        let mut run = Run::new(self, graph, keys);
+        run.look_up(&reached)?;
+        let inspected = graph.ids().filter(|id| reached[id.index()]);
+        Ok(inspected
+            .map(|id| Inspected { id, key: run.key(id), hit: run.results[id.index()].is_some() })
+            .collect())
     }
 
     /// The content ids that stand for a context input in a key; none for inputs of other kinds.

@@ -16,12 +16,13 @@ use forge_runner::files::LocalContext;
 use forge_runner::secrets::Secrets;
 use forge_runner::step::Settings;
 use forge_solver::explain::Explainer;
+use forge_solver::print::Inspected;
 use forge_solver::{Event, Events, Plan, PlanOptions, SolveError, Solved, Solver, StepId};
 use forge_store::layer::Compression;
 use forge_store::{Layer, Platform, Snapshot, Store};
 
 use super::{Session, print};
-use crate::args::{Build, NetworkMode, ProgressMode};
+use crate::args::{Build, NetworkMode, PrintFormat, ProgressMode};
 use crate::diagnostics::Report;
 use crate::dockerfile::{self, LoadedDockerfile};
 use crate::failure::{Failure, Kind, world_error_of_store};
@@ -171,17 +172,24 @@ impl Building<'_> {
                 .or_else(|| history.listing(content))
         };
         let explainer = Explainer::new(&last.log, &listing);
+        let records = StoreRecords(self.store);
+        let solver = Solver {
+            world: &world,
+            executor: &executor,
+            records: &records,
+            events: &**self.display,
+            jobs: self.args.jobs.unwrap_or_else(default_jobs),
+            explainer: Some(&explainer),
+            cancelled: &|| false,
+        };
+        if let Some(format) = self.args.print {
+            let inspected = solver.inspect(&plan.graph, &[plan.target]);
+            let inspected = inspected.map_err(|error| self.solve_failure(error, &plan, &loaded))?;
+            self.display.finish();
+            return print_graph(&plan, &inspected, format);
+        }
         let solved = signals::cancelling(&executor, |cancelled| {
-            let solver = Solver {
-                world: &world,
-                executor: &executor,
-                records: &StoreRecords(self.store),
-                events: &**self.display,
-                jobs: self.args.jobs.unwrap_or_else(default_jobs),
-                explainer: Some(&explainer),
-                cancelled,
-            };
-            solver.solve(&plan.graph, &[plan.target])
+            Solver { cancelled, ..solver }.solve(&plan.graph, &[plan.target])
         });
         contexts.values().for_each(|context| context.remember());
         let solved = solved.map_err(|error| self.solve_failure(error, &plan, &loaded))?;
@@ -282,6 +290,13 @@ impl Building<'_> {
         let drawn = Report { message: &error.message, span, hint: error.hint.as_deref() };
         report.push_str(&loaded.source.error(&drawn));
         Failure { kind: error.kind.into(), reports: vec![report] }
+    }
+}
+
+fn print_graph(plan: &Plan, inspected: &[Inspected], format: PrintFormat) -> Result<(), Failure> {
+    match format {
+        PrintFormat::Dot => print(forge_solver::print::dot(&plan.graph, inspected).trim_end()),
+        PrintFormat::Json => print(&format!("{:#}", forge_solver::print::json(&plan.graph, inspected))),
     }
 }
 

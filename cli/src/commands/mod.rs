@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod build;
+pub mod doctor;
 pub mod explain;
 pub mod images;
 pub mod info;

@@ -1,0 +1,171 @@
+//! Keys: the golden file pins them, and a property says what moves them.
+//!
+//! A changed golden file means that every cache in the world misses once: `UPDATE_GOLDEN=1` writes it anew, and the
+//! version in `key.rs` goes up with it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forge_parser::ast::{MountKind, Network, Security, Sharing};
+use forge_solver::op::{
+    ContextOp, CopyOp, CopySource, ImageOp, MountOp, RunOp, Selection, Unpack, WorkdirOp,
+};
+use forge_solver::{CacheKey, InputKey, Op};
+use forge_store::{ContentId, Digest, Layer, LayerId, Platform, Snapshot};
+use proptest::prelude::*;
+
+fn content(text: &str) -> ContentId {
+    ContentId::new(blake3::hash(text.as_bytes()))
+}
+
+fn run() -> RunOp {
+    RunOp {
+        args: vec!["/bin/sh".into(), "-c".into(), "make".into()],
+        env: vec![("PATH".into(), "/bin".into())],
+        declared_args: vec![],
+        proxy_env: vec![],
+        cwd: "/src".into(),
+        user: String::new(),
+        network: Network::Default,
+        security: Security::Sandbox,
+        mounts: vec![],
+        script: None,
+        platform: Platform::new("linux", "amd64", None),
+    }
+}
+
+fn mount() -> MountOp {
+    MountOp {
+        kind: MountKind::Cache,
+        target: "/cache".into(),
+        input: None,
+        selection: Selection::path(String::new()),
+        readonly: false,
+        id: "/cache".into(),
+        sharing: Sharing::Shared,
+        size: 0,
+        mode: None,
+        uid: 0,
+        gid: 0,
+        required: false,
+        env: None,
+    }
+}
+
+fn copy() -> CopyOp {
+    CopyOp {
+        sources: vec![CopySource::Files {
+            input: 1,
+            selection: Selection { required: true, ..Selection::path("src".into()) },
+            unpack: Unpack::Never,
+        }],
+        dest: "/src/".into(),
+        chown: None,
+        chmod: None,
+        parents: false,
+        link: false,
+        reset_owner: true,
+    }
+}
+
+fn key_of_run(op: RunOp) -> CacheKey {
+    CacheKey::new(&Op::Run(Box::new(op)), &[InputKey::Made(CacheKey::new(&Op::Scratch, &[]))])
+}
+
+fn key_of_copy(op: CopyOp) -> CacheKey {
+    let base = InputKey::Made(CacheKey::new(&Op::Scratch, &[]));
+    CacheKey::new(&Op::Copy(op), &[base, InputKey::Content(vec![content("files")])])
+}
+
+fn golden() -> Vec<(&'static str, CacheKey)> {
+    let base = InputKey::Made(CacheKey::new(&Op::Scratch, &[]));
+    let image = ImageOp {
+        reference: "docker.io/library/debian:latest".into(),
+        digest: Digest::of(b"manifest"),
+        snapshot: Snapshot::default(),
+    };
+    let snapshot = Snapshot { layers: vec![Layer::built(LayerId::of_content(&content("layer")))] };
+    let workdir = Op::Workdir(WorkdirOp { path: "/src".into(), user: String::new() });
+    let inline = CopySource::Inline { name: "f".into(), content: Arc::from("text") };
+    vec![
+        ("scratch", CacheKey::new(&Op::Scratch, &[])),
+        ("image", CacheKey::new(&Op::Image(image), &[])),
+        ("context", CacheKey::new(&Op::Context(ContextOp { name: "context".into() }), &[])),
+        ("workdir", CacheKey::new(&workdir, std::slice::from_ref(&base))),
+        ("workdir over files", CacheKey::new(&workdir, &[InputKey::Snapshot(snapshot)])),
+        ("run", key_of_run(run())),
+        ("run with mount", key_of_run(RunOp { mounts: vec![mount()], ..run() })),
+        ("copy", key_of_copy(copy())),
+        ("copy of a heredoc", key_of_copy(CopyOp { sources: vec![inline], ..copy() })),
+    ]
+}
+
+#[test]
+fn keys_are_those_of_the_golden_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/keys.txt");
+    let text: String = golden().iter().map(|(name, key)| format!("{key} {name}\n")).collect();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn what_is_not_a_steps_meaning_is_not_in_its_key() {
+    let key = key_of_run(RunOp { mounts: vec![mount()], ..run() });
+    let same = |op: RunOp| assert_eq!(key_of_run(op), key);
+    let with = |mount: MountOp| RunOp { mounts: vec![mount], ..run() };
+    same(RunOp { proxy_env: vec![("http_proxy".into(), "http://x".into())], ..with(mount()) });
+    same(RunOp { declared_args: vec!["PATH".into()], ..with(mount()) });
+    same(with(MountOp { id: "another".into(), ..mount() }));
+    same(with(MountOp { sharing: Sharing::Locked, ..mount() }));
+    same(with(MountOp { required: true, ..mount() }));
+}
+
+/// One change of a step that matters.
+fn change(op: &mut RunOp, which: usize, text: &str) {
+    match which {
+        0 => op.args.push(text.into()),
+        1 => op.env.push((text.into(), "v".into())),
+        2 => op.env[0].1.push_str(text),
+        3 => op.cwd.push_str(text),
+        4 => op.user.push_str(text),
+        5 => op.network = Network::None,
+        6 => op.security = Security::Insecure,
+        7 => op.mounts.push(MountOp { target: text.into(), ..mount() }),
+        8 => op.script = Some((text.into(), Arc::from("x"))),
+        9 => op.platform.variant = Some(text.into()),
+        _ => op.mounts.push(MountOp { kind: MountKind::Secret, id: text.into(), ..mount() }),
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_change_that_matters_moves_the_key(which in 0_usize..11, text in "[a-z/]{1,8}") {
+        let mut changed = run();
+        change(&mut changed, which, &text);
+        prop_assert_ne!(key_of_run(changed.clone()), key_of_run(run()));
+        prop_assert_eq!(key_of_run(changed.clone()), key_of_run(changed));
+    }
+
+    #[test]
+    fn moving_text_between_fields_moves_the_key(parts in prop::collection::vec("[a-z]{0,3}", 2..5), at in 1_usize..4) {
+        let at = at.min(parts.len() - 1);
+        let joined = RunOp { args: vec![parts[..at].concat(), parts[at..].concat()], ..run() };
+        let split = RunOp { args: parts.clone(), ..run() };
+        prop_assert_eq!(key_of_run(joined.clone()) == key_of_run(split.clone()), joined.args == split.args);
+    }
+
+    #[test]
+    fn a_copys_key_follows_content_destination_and_ownership(
+        dest in "/[a-z]{1,4}", owner in prop::option::of("[a-z]{1,3}"), files in "[a-z]{0,4}",
+    ) {
+        let op = CopyOp { dest: dest.clone(), chown: owner.clone(), ..copy() };
+        let key = |op: &CopyOp, files: &str| {
+            let base = InputKey::Made(CacheKey::new(&Op::Scratch, &[]));
+            CacheKey::new(&Op::Copy(op.clone()), &[base, InputKey::Content(vec![content(files)])])
+        };
+        let same = dest == "/src/" && owner.is_none() && files == "files";
+        prop_assert_eq!(key(&op, &files) == key(&copy(), "files"), same);
+    }
+}
