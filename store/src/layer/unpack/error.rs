@@ -67,6 +67,16 @@ pub enum Refusal {
     /// A hard link to what is not in the tree, or is a directory.
     #[error("its hard link target `{0}` is not a file in the tree")]
     LinkTarget(String),
+    /// An owner that this user namespace has no place for.
+    #[error(
+        "its owner {uid}:{gid} is not mapped in this user namespace; give it more ids in /etc/subuid and /etc/subgid"
+    )]
+    Owner {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
     /// A time that the file system cannot hold.
     #[error("the file system cannot hold its modification time of {0} seconds")]
     Time(i64),

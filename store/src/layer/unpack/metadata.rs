@@ -90,7 +90,7 @@ impl Metadata {
         let write = |verb| move |errno| UnpackError::write(path)(os(verb, errno));
         if let Some((uid, gid)) = self.owner {
             rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .map_err(write("set owner of"))?;
+                .map_err(|errno| owner_error(path, (uid, gid), os("set owner of", errno)))?;
         }
         // It was made with this mode, of which chown cleared these bits.
         if self.mode & 0o6000 != 0 {
@@ -110,7 +110,7 @@ impl Metadata {
     /// Applies all to what has this name. A symlink has no mode.
     pub(super) fn apply_to_name(&self, at: At<'_>, kind: FileKind, path: &[u8]) -> Result<u64, UnpackError> {
         if let Some((uid, gid)) = self.owner {
-            at.chown(uid, gid).map_err(UnpackError::write(path))?;
+            at.chown(uid, gid).map_err(|error| owner_error(path, (uid, gid), error))?;
         }
         if kind != FileKind::Symlink {
             at.chmod(self.mode).map_err(UnpackError::write(path))?;
@@ -121,6 +121,14 @@ impl Metadata {
         }
         set_time(at, self.mtime, path)?;
         Ok(left_out)
+    }
+}
+
+/// The kernel calls an id that the user namespace has no place for an invalid argument.
+fn owner_error(path: &[u8], (uid, gid): (u32, u32), error: RootDirError) -> UnpackError {
+    match error.errno() {
+        Some(Errno::INVAL) => UnpackError::refused(path, Refusal::Owner { uid, gid }),
+        _ => UnpackError::write(path)(error),
     }
 }
 

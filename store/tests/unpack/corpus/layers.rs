@@ -212,4 +212,9 @@ fn in_a_user_namespace_devices_are_recorded_and_marks_are_the_user_s() {
     assert!(ground.line("gone").starts_with("c 0000"));
     assert_eq!(ground.xattr("opaque", "user.overlay.opaque").as_deref(), Some(&b"y"[..]));
     assert_eq!(unpacked.attributes_left_out, 1);
+
+    for member in [Member::file("x", "").uid(5), Member::dir("x").gid(6)] {
+        let error = ground.unpack(&Archive::new().add(member).end(), &options).unwrap_err();
+        assert!(error.to_string().contains("not mapped in this user namespace"), "{error}");
+    }
 }
