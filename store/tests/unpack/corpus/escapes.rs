@@ -97,21 +97,42 @@ fn metadata_never_follow_the_last_name() {
 fn a_replaced_directory_takes_its_late_metadata_with_it() {
     let ground = Ground::new();
     let archive = Archive::new()
-        .add(Member::dir("real").mtime(5))
+        .add(Member::dir("a").mtime(5))
         .add(Member::dir("foo").mode(0o700).mtime(1))
-        .symlink("foo", "real");
+        .symlink("foo", "a");
     ground.layer(&archive.end()).unwrap();
-    assert!(ground.line("real").ends_with(" 5.000000000"), "{}", ground.line("real"));
+    assert!(ground.line("a").ends_with(" 5.000000000"), "{}", ground.line("a"));
 
     let ground = Ground::new();
     let archive = Archive::new()
-        .add(Member::dir("a").mtime(3))
-        .add(Member::dir("a/foo").mtime(1))
-        .add(Member::dir("b").mtime(4))
-        .add(Member::dir("b/foo").mtime(2))
-        .symlink("a", "b");
+        .add(Member::dir("b").mtime(3))
+        .add(Member::dir("b/foo").mtime(1))
+        .add(Member::dir("a").mtime(4))
+        .add(Member::dir("a/foo").mtime(2))
+        .symlink("b", "a");
     ground.layer(&archive.end()).unwrap();
-    assert!(ground.line("b/foo").ends_with(" 2.000000000"));
+    assert!(ground.line("a/foo").ends_with(" 2.000000000"), "{}", ground.line("a/foo"));
+}
+
+#[test]
+fn a_path_leads_where_it_leads_now() {
+    let ground = Ground::new();
+    let archive = Archive::new()
+        .dir("one")
+        .dir("two")
+        .symlink("link", "one")
+        .file("link/x", "in one")
+        .symlink("link", "two")
+        .file("link/x", "in two")
+        .dir("link")
+        .file("link/x", "in link")
+        .dir("other")
+        .file("other/x", "gone")
+        .symlink("other", "one")
+        .link("other/y", "other/x");
+    ground.layer(&archive.end()).unwrap();
+    assert_eq!(["one/x", "two/x", "link/x"].map(|path| ground.read(path)), ["in one", "in two", "in link"]);
+    assert_eq!(ground.inode("one/y"), ground.inode("one/x"));
 }
 
 #[test]

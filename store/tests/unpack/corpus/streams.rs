@@ -155,6 +155,15 @@ fn cut_anywhere_an_archive_is_whole_entries_or_an_error() {
 }
 
 #[test]
+fn what_is_passed_over_must_be_there_too() {
+    let archive = Archive::new().file(".wh.gone", "x".repeat(2000)).file("f", "").bytes();
+    for cut in [513, 1024, 2000] {
+        let error = Ground::new().layer(&archive[..cut]).unwrap_err();
+        assert!(error.to_string().contains("ends in the middle of a file"), "{cut}: {error}");
+    }
+}
+
+#[test]
 fn a_diff_id_that_is_another_layer_s_is_refused() {
     let (base, evil) = (sample(), Archive::new().file("d/f", "evil").end());
     let behind = [&base[..], b"hidden behind the end"].concat();

@@ -54,7 +54,8 @@ fn the_first_error_of_the_archive_is_told() {
     }
     // What fails behind it is another matter, whoever notices it.
     let archive = archive.add(Member::new(b'V', "unsupported")).bytes();
-    for writers in [0, 1, 2, 4, 8] {
+    // Often, so that each thread comes to be the fastest.
+    for writers in [0, 1, 2].into_iter().chain([4; 30]) {
         let error = unpacked(&archive, writers).unwrap_err();
         assert!(error.contains("file-90:"), "{writers} writers: {error}");
     }
