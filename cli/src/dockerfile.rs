@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use forge_parser::{IgnorePatterns, LineIndex, Parsed, Warning};
+use forge_solver::Plan;
 
 use crate::diagnostics::{Report, SourceFile};
 use crate::failure::{Failure, Kind};
@@ -84,9 +85,9 @@ fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Parses a Dockerfile; every problem is in the failure.
-pub fn parse(loaded: &LoadedDockerfile) -> Result<Parsed, Failure> {
-    forge_parser::parse(&loaded.bytes).map_err(|problems| {
+/// Parses a Dockerfile; every problem is in the failure. `checks` stands in for its `# check=` line.
+pub fn parse(loaded: &LoadedDockerfile, checks: Option<&str>) -> Result<Parsed, Failure> {
+    forge_parser::parse_with_checks(&loaded.bytes, checks).map_err(|problems| {
         let draw = |p: &forge_parser::Problem| {
             loaded.source.error(&Report { message: &p.message, span: Some(p.span), hint: p.hint.as_deref() })
         };
@@ -129,6 +130,13 @@ fn stays_inside(path: &Path, context: &Path) -> bool {
         (Ok(path), Ok(context)) => path.starts_with(context),
         _ => false,
     }
+}
+
+/// What the checks found, in the order of the text: those that need the text alone and those of the plan.
+pub fn all_warnings(parsed: &Parsed, plan: &Plan) -> Vec<Warning> {
+    let mut all: Vec<Warning> = parsed.warnings.iter().chain(&plan.warnings).cloned().collect();
+    all.sort_by_key(|warning| (warning.span.start, warning.rule));
+    all
 }
 
 /// The lines that a build's warnings make, at its end.

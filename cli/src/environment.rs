@@ -41,15 +41,9 @@ pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-/// `SOURCE_DATE_EPOCH`, in seconds since 1970.
-pub fn source_date_epoch() -> Result<Option<i64>, Failure> {
-    match env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) if !text.is_empty() => text.parse().map(Some).map_err(|_| {
-            let hint = Some("give it in seconds since 1970".into());
-            Failure::new(Kind::Usage, format!("invalid SOURCE_DATE_EPOCH: {text}"), hint)
-        }),
-        _ => Ok(None),
-    }
+/// `SOURCE_DATE_EPOCH`, as written; an empty one counts as none.
+pub fn source_date_epoch() -> Option<String> {
+    variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty())
 }
 
 /// Files that may hold credentials, the first that exists counts: Docker's, then podman's.

@@ -75,6 +75,10 @@ impl World for LocalWorld<'_> {
         self.contexts.contains_key(name)
     }
 
+    fn is_ignored(&self, context: &str, path: &str) -> bool {
+        self.contexts.get(context).is_some_and(|context| context.is_ignored(path))
+    }
+
     fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
         let context = self.contexts.get(context).ok_or_else(|| {
             WorldError::new(TroubleKind::Input, format!("there is no build context {context:?}"))

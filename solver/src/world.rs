@@ -68,6 +68,9 @@ pub trait World: Sync {
     /// True if `name` was given by `--build-context`.
     fn has_context(&self, name: &str) -> bool;
 
+    /// True if the context's ignore file excludes the path for certain: nothing in it takes anything back.
+    fn is_ignored(&self, context: &str, path: &str) -> bool;
+
     /// What a selection of a local directory holds, by content. Fails if a required file is missing.
     fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError>;
 }

@@ -38,6 +38,9 @@ impl World for Fake {
     fn has_context(&self, _: &str) -> bool {
         false
     }
+    fn is_ignored(&self, _: &str, _: &str) -> bool {
+        false
+    }
     fn select(&self, _: &str, _: &Selection) -> Result<ContentId, WorldError> {
         Ok(content(&self.context.lock().unwrap()))
     }

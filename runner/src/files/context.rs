@@ -73,6 +73,11 @@ impl LocalContext {
         self.stamps.save();
     }
 
+    /// True if the ignore file excludes `path` for certain: it has no pattern that takes anything back.
+    pub fn is_ignored(&self, path: &str) -> bool {
+        !self.ignore.has_negations() && self.excluded(Path::new(path))
+    }
+
     /// Whether the ignore file excludes what is at `path`.
     fn excluded(&self, path: &Path) -> bool {
         !self.ignore.is_empty()

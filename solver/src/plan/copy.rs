@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forge_parser::ast::{Add, Copy, CopyFlags, Heredoc, Instruction, Source};
-use forge_parser::{Chmod, Spanned, is_git_reference, is_url};
+use forge_parser::{Chmod, Spanned, Warning, is_git_reference, is_url};
 
 use super::error::PlanProblem;
 use super::lower::Lowering;
@@ -31,16 +31,6 @@ impl Lowering<'_, '_> {
                 found.map_err(|message| PlanProblem::input(message, from.span))?
             }
         };
-        for source in &copy.sources {
-            if let Source::Path(path) = &source.value {
-                let what = if is_git_reference(path) { "git ref" } else { "URL" };
-                if is_url(path) || is_git_reference(path) {
-                    let problem =
-                        PlanProblem::input(format!("source can't be a {what} for COPY"), source.span);
-                    return Err(problem.hint("ADD takes URLs and git references"));
-                }
-            }
-        }
         let words = Words {
             name: "COPY",
             sources: &copy.sources,
@@ -56,7 +46,7 @@ impl Lowering<'_, '_> {
         for source in &add.sources {
             if let Source::Path(path) = &source.value {
                 let path = self.word(path)?;
-                if is_url(&path) || is_git_reference(&path) {
+                if is_remote(&path) {
                     let message = format!("this version of forge cannot ADD remote sources: {path}");
                     let problem = PlanProblem::input(message, source.span);
                     return Err(problem.hint("fetch it in a RUN step, or put the file into the context"));
@@ -95,6 +85,11 @@ impl Lowering<'_, '_> {
                 }
                 Source::Path(path) => {
                     let path = self.word(path)?;
+                    if words.name == "COPY" && is_remote(&path) {
+                        let what = if is_git_reference(&path) { "a git ref" } else { "a URL" };
+                        let message = format!("source can't be {what} for COPY");
+                        return Err(PlanProblem::input(message, source.span).hint("use ADD for it"));
+                    }
                     let selection = self.selection(&path, words, &base, source)?;
                     sources.push(CopySource::Files { input: 1, selection, unpack: words.unpack });
                     shown.push(path);
@@ -149,7 +144,14 @@ impl Lowering<'_, '_> {
             excludes: words.flags.excludes.iter().map(|pattern| pattern.value.clone()).collect(),
             deep_wildcards: words.parents,
         };
-        if let Base::Context(context) = base {
+        if let Base::Context(context) = base
+            && self.planner.world.is_ignored(context, &selection.pattern)
+        {
+            self.planner.warn(Warning::copy_ignored_file(words.name, path, self.span));
+        }
+        if let Base::Context(context) = base
+            && !self.planner.options.check_only
+        {
             let found = self.planner.world.select(context, &selection);
             found.map_err(|error| PlanProblem::world(error, Some(source.span)))?;
         }
@@ -171,6 +173,10 @@ impl Lowering<'_, '_> {
         }
         Ok(())
     }
+}
+
+fn is_remote(path: &str) -> bool {
+    is_url(path) || is_git_reference(path)
 }
 
 /// How many path elements stand before `/./`.

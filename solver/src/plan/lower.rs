@@ -1,7 +1,7 @@
 //! One stage's instructions, lowered in order: some edit the configuration, some add a vertex.
 
 use forge_parser::ast::{Arg, Command, Healthcheck, Instruction, Kind, Pairs, Words};
-use forge_parser::expand::{Expanded, Expander};
+use forge_parser::expand::{ExpandError, Expanded, Expander};
 use forge_parser::{Span, Spanned};
 use forge_store::image::{Empty, HealthConfig};
 
@@ -95,35 +95,27 @@ impl<'p, 'a> Lowering<'p, 'a> {
 
     // ---- Words -------------------------------------------------------------------------------------------
 
-    fn expander(&self) -> Expander {
+    pub(super) fn expander(&self) -> Expander {
         Expander { escape: self.planner.dockerfile.directives.escape }
     }
 
     /// Expands a word in the stage's variables.
     pub(super) fn word(&mut self, text: &str) -> Result<String, PlanProblem> {
         let expanded = self.expander().word(text, &self.state.env);
-        let expanded = expanded.map_err(|e| PlanProblem::input(e.to_string(), self.span))?;
-        Ok(self.note_undefined(expanded))
+        self.settle(expanded)
     }
 
     /// Expands the body of a heredoc: variables only, quotes stay.
     pub(super) fn raw(&mut self, text: &str) -> Result<String, PlanProblem> {
         let expanded = self.expander().raw(text, &self.state.env);
-        Ok(expanded.map_err(|e| PlanProblem::input(e.to_string(), self.span))?.text)
+        self.settle(expanded)
     }
 
-    /// Warns of names that nothing defines, and gives the text.
-    fn note_undefined(&mut self, expanded: Expanded) -> String {
-        let known: Vec<String> = self.state.env.0.iter().map(|(name, _)| name.clone()).collect();
-        for name in &expanded.undefined {
-            let declared = self.state.build_args.iter().any(|(arg, _)| arg == name);
-            if !declared && !super::PROXY_ARGS.contains(&name.as_str()) {
-                let warning =
-                    forge_parser::Warning::undefined_var(name, known.iter().map(String::as_str), self.span);
-                self.planner.warnings.push(warning);
-            }
-        }
-        expanded.text
+    fn settle(&mut self, expanded: Result<Expanded, ExpandError>) -> Result<String, PlanProblem> {
+        let Expanded { text, undefined, .. } =
+            expanded.map_err(|e| PlanProblem::input(e.to_string(), self.span))?;
+        self.note_undefined(&undefined);
+        Ok(text)
     }
 
     /// A step's name: variables that are set are shown with their values.
@@ -154,6 +146,7 @@ impl<'p, 'a> Lowering<'p, 'a> {
 
     fn arg(&mut self, arg: &Spanned<Arg>) -> Result<(), PlanProblem> {
         let name = arg.name.as_str();
+        self.planner.declared.insert(name.to_owned());
         let given = self.planner.options.build_args.get(name).cloned();
         let value = match (given, &arg.default) {
             (Some(given), _) => Some(given),
@@ -164,7 +157,9 @@ impl<'p, 'a> Lowering<'p, 'a> {
             Some(value) => format!("ARG {name}={value}"),
             None => format!("ARG {name}"),
         };
-        if let Some(value) = &value {
+        // These two speak to the builder, not to the steps.
+        let is_exported = !name.starts_with("BUILDKIT_SBOM_SCAN_");
+        if let Some(value) = value.as_ref().filter(|_| is_exported) {
             self.state.env.set(name, value);
         }
         self.state.build_args.push((name.to_owned(), value));
@@ -275,6 +270,7 @@ impl<'p, 'a> Lowering<'p, 'a> {
 
     fn workdir(&mut self, word: &Spanned<String>) -> Result<(), PlanProblem> {
         let text = self.word(&word.value)?;
+        self.check_workdir(word, &text);
         let path = absolute(self.state.workdir(), &text);
         self.state.image.config.working_dir.clone_from(&path);
         let label = self.names.next(&format!("WORKDIR {text}"));
@@ -308,7 +304,10 @@ impl<'p, 'a> Lowering<'p, 'a> {
                 .expander()
                 .words(&word.value, &self.state.env)
                 .map_err(|e| PlanProblem::input(e.to_string(), word.span))?;
-            self.note_undefined(all);
+            self.note_undefined(&all.undefined);
+            if !all.used.is_empty() {
+                self.check_ports(&words, word.span);
+            }
             expanded.extend(words);
         }
         expanded.sort();

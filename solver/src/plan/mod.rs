@@ -1,6 +1,7 @@
 //! From a Dockerfile to a closed graph: stages become chains of vertices, variables are expanded, unreachable
 //! stages fall away, bases are resolved. What can be known to be wrong without running anything is said here.
 
+mod checks;
 mod copy;
 mod error;
 pub mod history;
@@ -19,11 +20,11 @@ pub use options::{PROXY_ARGS, PlanOptions};
 pub use scope::Env;
 pub use stage::{DEFAULT_PATH, HistoryLine, StageState};
 
-use forge_parser::ast::Dockerfile;
+use forge_parser::Parsed;
 use forge_parser::check::Warning;
 
 use crate::world::World;
-use crate::{Graph, VertexId};
+use crate::{Graph, TroubleKind, VertexId};
 
 /// What to make, ready to be solved.
 #[derive(Debug)]
@@ -36,18 +37,34 @@ pub struct Plan {
     pub stage: StageState,
     /// The target stage's name, or its number.
     pub target_name: String,
-    /// What the build checks found while expanding.
+    /// What the build checks found that need more than the text, in the order of the text.
     pub warnings: Vec<Warning>,
+    /// `--build-arg`s that nothing in the Dockerfile takes.
+    pub unused_args: Vec<String>,
 }
 
 /// Plans a build.
 ///
 /// # Errors
 /// Every problem that can be seen without running anything, each with its place.
-pub fn plan(
-    dockerfile: &Dockerfile,
-    options: &PlanOptions,
-    world: &dyn World,
-) -> Result<Plan, Vec<PlanProblem>> {
-    stages::Planner::new(dockerfile, options, world)?.plan()
+pub fn plan(parsed: &Parsed, options: &PlanOptions, world: &dyn World) -> Result<Plan, Vec<PlanProblem>> {
+    check_frontend(parsed, options)?;
+    stages::Planner::new(parsed, options, world)?.plan()
+}
+
+/// Only the frontend that is built in can be asked for, be it by `# syntax=` or by the argument that overrides it.
+fn check_frontend(parsed: &Parsed, options: &PlanOptions) -> Result<(), Vec<PlanProblem>> {
+    match options.build_args.get("BUILDKIT_SYNTAX") {
+        Some(syntax) if forge_parser::is_builtin_frontend(syntax) => Ok(()),
+        Some(syntax) => Err(vec![PlanProblem {
+            kind: TroubleKind::Input,
+            message: format!("the frontend {syntax:?} of --build-arg BUILDKIT_SYNTAX is not supported"),
+            span: None,
+            hint: Some("only docker/dockerfile is, and it is built in".into()),
+        }]),
+        None => {
+            let foreign = forge_parser::foreign_frontend(&parsed.dockerfile.directives);
+            foreign.map_or(Ok(()), |problem| Err(vec![problem.into()]))
+        }
+    }
 }

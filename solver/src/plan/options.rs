@@ -27,6 +27,8 @@ pub struct PlanOptions {
     pub network: forge_parser::ast::Network,
     /// Entitlements granted by `--allow`.
     pub allowed: BTreeSet<String>,
+    /// Only the build checks are wanted: nobody looks whether the sources of COPY are there.
+    pub check_only: bool,
 }
 
 /// Proxy variables: always known, passed to RUN, never part of key or history unless declared.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forge_parser::ast::{Command, Instruction, Mount, MountKind, Network, Run, Security};
-use forge_parser::{Spanned, parse_size};
+use forge_parser::{Span, Spanned, parse_size};
 
 use super::PROXY_ARGS;
 use super::error::PlanProblem;
@@ -100,19 +100,19 @@ impl Lowering<'_, '_> {
     fn mount(
         &mut self,
         place: usize,
-        mount: &Spanned<Mount>,
+        written: &Spanned<Mount>,
         inputs: &mut Vec<VertexId>,
     ) -> Result<MountOp, PlanProblem> {
-        let span = mount.span;
-        let mount = &mount.value;
-        let target = self.mount_target(place, mount)?;
-        let input = self.mount_input(mount, span)?.map(|vertex| {
+        let span = written.span;
+        let mount = self.expanded(written)?;
+        let target = self.mount_target(place, &mount, span)?;
+        let input = self.mount_input(&mount, span)?.map(|vertex| {
             inputs.push(vertex);
             // Place 0 is the rootfs.
             inputs.len()
         });
-        let source = self.optional(&mount.source)?.unwrap_or_default();
-        let id = match (self.optional(&mount.id)?, mount.kind) {
+        let source = mount.source.clone().unwrap_or_default();
+        let id = match (mount.id, mount.kind) {
             (Some(id), _) => id,
             (None, MountKind::Cache) => target.clone(),
             (None, MountKind::Secret) if !source.is_empty() => source.clone(),
@@ -120,7 +120,7 @@ impl Lowering<'_, '_> {
             (None, MountKind::Ssh) => "default".into(),
             (None, _) => String::new(),
         };
-        let env = self.optional(&mount.env)?.map(|env| if env.is_empty() { id.clone() } else { env });
+        let env = mount.env.map(|env| if env.is_empty() { id.clone() } else { env });
         let target = match (mount.kind, &mount.target, &env) {
             (MountKind::Secret, None, Some(_)) => String::new(),
             (MountKind::Secret, None, None) => {
@@ -135,36 +135,48 @@ impl Lowering<'_, '_> {
             readonly: mount.readonly.unwrap_or(!matches!(mount.kind, MountKind::Cache | MountKind::Tmpfs)),
             id,
             sharing: mount.sharing.unwrap_or_default(),
-            size: self.number(&mount.size, span, parse_size_text)?.unwrap_or(0),
-            mode: self.number(&mount.mode, span, |text| u32::from_str_radix(text, 8).ok())?,
-            uid: self.number(&mount.uid, span, |text| text.parse().ok())?.unwrap_or(0),
-            gid: self.number(&mount.gid, span, |text| text.parse().ok())?.unwrap_or(0),
+            size: number(&mount.size, |text| parse_size(text).ok()).unwrap_or(0),
+            mode: number(&mount.mode, |text| u32::from_str_radix(text, 8).ok()),
+            uid: number(&mount.uid, |text| text.parse().ok()).unwrap_or(0),
+            gid: number(&mount.gid, |text| text.parse().ok()).unwrap_or(0),
             required: mount.required,
             env,
             target,
         })
     }
 
-    fn mount_target(&mut self, place: usize, mount: &Mount) -> Result<String, PlanProblem> {
-        let Some(target) = self.optional(&mount.target)? else {
+    /// The mount with the stage's variables in it, and everything about it checked.
+    fn expanded(&mut self, mount: &Spanned<Mount>) -> Result<Mount, PlanProblem> {
+        let (expander, env) = (self.expander(), &self.state.env);
+        let mut undefined = Vec::new();
+        let expanded = mount.expand(&mut |value| {
+            let word = expander.word(value, env)?;
+            undefined.extend(word.undefined);
+            Ok(word.text)
+        });
+        self.note_undefined(&undefined);
+        expanded.map_err(|error| PlanProblem {
+            hint: error.hint(),
+            ..PlanProblem::input(error.to_string(), mount.span)
+        })
+    }
+
+    fn mount_target(&self, place: usize, mount: &Mount, span: Span) -> Result<String, PlanProblem> {
+        let Some(target) = &mount.target else {
             return Ok(match mount.kind {
                 MountKind::Ssh => format!("/run/buildkit/ssh_agent.{place}"),
                 _ => String::new(),
             });
         };
-        let target = absolute(self.state.workdir(), &target);
+        let target = absolute(self.state.workdir(), target);
         if target == "/" {
-            return Err(PlanProblem::input("invalid mount target \"/\"", self.span));
+            return Err(PlanProblem::input("invalid mount target \"/\"", span));
         }
         Ok(target)
     }
 
     /// The vertex whose files a mount shows.
-    fn mount_input(
-        &mut self,
-        mount: &Mount,
-        span: forge_parser::Span,
-    ) -> Result<Option<VertexId>, PlanProblem> {
+    fn mount_input(&mut self, mount: &Mount, span: Span) -> Result<Option<VertexId>, PlanProblem> {
         match (&mount.from, mount.kind) {
             (Some(from), _) => {
                 let base = self.planner.find_source(self.index, from);
@@ -178,26 +190,11 @@ impl Lowering<'_, '_> {
             (None, _) => Ok(None),
         }
     }
-
-    fn optional(&mut self, text: &Option<String>) -> Result<Option<String>, PlanProblem> {
-        text.as_deref().map(|text| self.word(text)).transpose()
-    }
-
-    fn number<T>(
-        &mut self,
-        text: &Option<String>,
-        span: forge_parser::Span,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, PlanProblem> {
-        let Some(text) = self.optional(text)? else { return Ok(None) };
-        parse(&text)
-            .map(Some)
-            .ok_or_else(|| PlanProblem::input(format!("invalid value {text:?} for mount"), span))
-    }
 }
 
-fn parse_size_text(text: &str) -> Option<u64> {
-    parse_size(text).ok()
+/// A number that [`Mount::expand`] has checked already.
+fn number<T>(text: &Option<String>, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    text.as_deref().and_then(parse)
 }
 
 /// True for `<<EOF`, `3<<-"EOF"` and their like, alone on the line.

@@ -60,6 +60,8 @@ pub struct StageState {
     pub build_args: Vec<(String, Option<String>)>,
     /// CMD was set in this stage, so ENTRYPOINT does not clear it.
     pub cmd_set: bool,
+    /// A WORKDIR of this file is in force: a relative one builds on it and not on the base image's.
+    pub workdir_set: bool,
     /// The platform of its files.
     pub platform: Platform,
     /// When the base image was made.
@@ -91,6 +93,7 @@ impl StageState {
             env,
             build_args: Vec::new(),
             cmd_set: false,
+            workdir_set: false,
             platform: platform.clone(),
             base_created,
         }

@@ -1,12 +1,12 @@
 //! Stages: what each is built on, which of them the target needs, and the order they are lowered in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use forge_parser::ast::{Dockerfile, Instruction, Kind, Stage};
-use forge_parser::check::Warning;
+use forge_parser::check::{CheckConfig, Warning};
 use forge_parser::expand::Expander;
-use forge_parser::{Span, Spanned, did_you_mean};
+use forge_parser::{Parsed, Span, Spanned, did_you_mean};
 use forge_store::Platform;
 
 use super::Plan;
@@ -35,6 +35,7 @@ pub enum Base {
 /// Plans one build.
 pub struct Planner<'a> {
     pub(super) dockerfile: &'a Dockerfile,
+    pub(super) checks: &'a CheckConfig,
     pub(super) options: &'a PlanOptions,
     pub(super) world: &'a dyn World,
     pub(super) globals: Globals,
@@ -46,25 +47,37 @@ pub struct Planner<'a> {
     found: BTreeMap<(String, Platform), Result<ResolvedImage, WorldError>>,
     images: BTreeMap<(String, Platform), ResolvedImage>,
     pub(super) warnings: Vec<Warning>,
+    /// The ARGs that stages declared, triggers of base images included.
+    pub(super) declared: BTreeSet<String>,
     target: usize,
 }
 
 impl<'a> Planner<'a> {
     /// Evaluates the global arguments and what every stage is built on.
     pub fn new(
-        dockerfile: &'a Dockerfile,
+        parsed: &'a Parsed,
         options: &'a PlanOptions,
         world: &'a dyn World,
     ) -> Result<Self, Vec<PlanProblem>> {
-        let target = find_target(dockerfile, options.target.as_deref()).map_err(|p| vec![p])?;
+        let dockerfile = &parsed.dockerfile;
+        let mut problems = Vec::new();
+        let target = find_target(dockerfile, options.target.as_deref()).unwrap_or_else(|problem| {
+            problems.push(problem);
+            dockerfile.stages.len() - 1
+        });
         let target_name = options.target.clone().unwrap_or_else(|| "default".into());
         let globals =
-            Globals::new(&dockerfile.global_args, dockerfile.directives.escape, options, &target_name)
-                .map_err(|(index, message)| {
-                    vec![PlanProblem::input(message, dockerfile.global_args[index].span)]
-                })?;
+            Globals::new(&dockerfile.global_args, dockerfile.directives.escape, options, &target_name);
+        let globals = match globals {
+            Ok(globals) => globals,
+            Err((index, message)) => {
+                problems.push(PlanProblem::input(message, dockerfile.global_args[index].span));
+                return Err(problems);
+            }
+        };
         let mut planner = Self {
             dockerfile,
+            checks: &parsed.checks,
             options,
             world,
             globals,
@@ -75,25 +88,22 @@ impl<'a> Planner<'a> {
             found: BTreeMap::new(),
             images: BTreeMap::new(),
             warnings: Vec::new(),
+            declared: BTreeSet::new(),
             target,
         };
-        let mut problems = Vec::new();
         for index in 0..dockerfile.stages.len() {
-            match planner.base_of(index) {
-                Ok(base) => planner.bases.push(base),
-                Err(problem) => {
-                    problems.push(problem);
-                    planner.bases.push((Base::Scratch, options.platform.clone()));
-                }
-            }
+            let base = planner.base_of(index).unwrap_or_else(|problem| {
+                problems.push(problem);
+                (Base::Scratch, options.platform.clone())
+            });
+            planner.bases.push(base);
         }
         if problems.is_empty() { Ok(planner) } else { Err(problems) }
     }
 
     /// Lowers what the target needs.
     pub fn plan(mut self) -> Result<Plan, Vec<PlanProblem>> {
-        let needed = self.needed();
-        self.resolve_images(&needed);
+        let needed = self.resolve();
         let mut problems = Vec::new();
         for index in (0..self.dockerfile.stages.len()).filter(|index| needed[*index]) {
             match self.lower_stage(index) {
@@ -108,8 +118,25 @@ impl<'a> Planner<'a> {
         for (name, value) in &self.options.labels {
             stage.image.config.labels.insert(name.clone(), value.clone());
         }
-        let target_name = self.stage_name(self.target);
-        Ok(Plan { graph: self.graph, target: stage.files, stage, target_name, warnings: self.warnings })
+        let (target_name, unused_args) = (self.stage_name(self.target), self.unused_args());
+        let mut warnings = self.warnings;
+        warnings.sort_by_key(|warning| (warning.span.start, warning.rule));
+        Ok(Plan { graph: self.graph, target: stage.files, stage, target_name, warnings, unused_args })
+    }
+
+    /// Looks up the images that the target needs; says which stages it needs.
+    ///
+    /// What a base image's triggers take files from is known only once that image is.
+    fn resolve(&mut self) -> Vec<bool> {
+        let mut needed = self.needed();
+        loop {
+            self.resolve_images(&needed);
+            let more = self.needed();
+            if more == needed {
+                return needed;
+            }
+            needed = more;
+        }
     }
 
     /// The stage's name, or its number.
@@ -173,13 +200,39 @@ impl<'a> Planner<'a> {
             if let Base::Stage(base) = self.bases[index].0 {
                 pending.push(base);
             }
-            for from in froms(&self.dockerfile.stages[index].instructions) {
-                if let Ok(Base::Stage(source)) = self.find_source(index, from) {
+            for from in self.froms(index) {
+                if let Ok(Base::Stage(source)) = self.find_source(index, &from) {
                     pending.push(source);
                 }
             }
         }
         needed
+    }
+
+    /// Every `--from` of a stage, those in its base's triggers included.
+    fn froms(&self, index: usize) -> Vec<String> {
+        let mut froms = Vec::new();
+        self.dockerfile.stages[index].instructions.iter().for_each(|own| add_froms(own, &mut froms));
+        match &self.bases[index].0 {
+            Base::Stage(base) => {
+                for instruction in &self.dockerfile.stages[*base].instructions {
+                    if let Kind::Onbuild { instruction, .. } = &instruction.kind {
+                        add_froms(instruction, &mut froms);
+                    }
+                }
+            }
+            Base::Image(reference, platform) => {
+                let found = self.found.get(&(reference.clone(), platform.clone()));
+                let config = found.and_then(|found| found.as_ref().ok()).map(|image| &image.config.config);
+                for text in config.into_iter().flat_map(|config| &config.on_build) {
+                    // What is wrong with a trigger is said where it is carried out.
+                    let trigger = forge_parser::parse_trigger(text, '\\');
+                    trigger.iter().for_each(|trigger| add_froms(trigger, &mut froms));
+                }
+            }
+            Base::Scratch | Base::Context(_) => {}
+        }
+        froms
     }
 
     /// What a `--from` of stage `index` means. The error is for the user.
@@ -216,14 +269,15 @@ impl<'a> Planner<'a> {
     fn resolve_images(&mut self, needed: &[bool]) {
         let mut wanted: Vec<(String, Platform)> = Vec::new();
         for index in (0..needed.len()).filter(|index| needed[*index]) {
-            let sources = froms(&self.dockerfile.stages[index].instructions);
-            let bases = sources.filter_map(|from| self.find_source(index, from).ok());
+            let sources = self.froms(index);
+            let bases = sources.iter().filter_map(|from| self.find_source(index, from).ok());
             for base in bases.chain([self.bases[index].0.clone()]) {
                 if let Base::Image(reference, platform) = base {
                     wanted.push((reference, platform));
                 }
             }
         }
+        wanted.retain(|wanted| !self.found.contains_key(wanted));
         wanted.sort();
         wanted.dedup();
         let world = self.world;
@@ -243,7 +297,7 @@ impl<'a> Planner<'a> {
                 resolve(first);
             }
         });
-        self.found = results.into_inner().expect("no holder panics");
+        self.found.extend(results.into_inner().expect("no holder panics"));
     }
 
     /// An image, resolved before or now.
@@ -335,6 +389,7 @@ impl<'a> Planner<'a> {
             Base::Image(reference, platform) => {
                 let image = self.image(reference, platform, stage.from.image.span).map_err(|p| vec![p])?;
                 let files = self.source_vertex(&base, stage.from.image.span).map_err(|p| vec![p])?;
+                self.check_platform(reference, &image.config, platform, span);
                 // An image without layers is as good as nothing, and Docker treats it so.
                 StageState::over(files, image.config, platform)
             }
@@ -384,15 +439,13 @@ fn is_named(stage: &Stage, name: &str) -> bool {
     stage.from.name.as_ref().is_some_and(|own| own.value == name)
 }
 
-/// Every `--from` of COPY and of RUN's mounts.
-fn froms(instructions: &[Instruction]) -> impl Iterator<Item = &str> {
-    instructions.iter().flat_map(|instruction| -> Vec<&str> {
-        match &instruction.kind {
-            Kind::Copy(copy) => copy.from.iter().map(|from| from.value.as_str()).collect(),
-            Kind::Run(run) => run.mounts.iter().filter_map(|mount| mount.value.from.as_deref()).collect(),
-            _ => Vec::new(),
-        }
-    })
+/// The `--from`s of a COPY or of a RUN's mounts.
+fn add_froms(instruction: &Instruction, froms: &mut Vec<String>) {
+    match &instruction.kind {
+        Kind::Copy(copy) => froms.extend(copy.from.iter().map(|from| from.value.clone())),
+        Kind::Run(run) => froms.extend(run.mounts.iter().filter_map(|mount| mount.value.from.clone())),
+        _ => {}
+    }
 }
 
 fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Result<usize, PlanProblem> {

@@ -1,0 +1,219 @@
+//! Planning, seen from outside: what a Dockerfile comes to over a world in memory, and what is said about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forge_parser::ast::Network;
+use forge_solver::op::{ResolvedImage, Selection};
+use forge_solver::{Op, Plan, PlanOptions, TroubleKind, World, WorldError};
+use forge_store::{ContentId, Digest, ImageConfig, Platform, Snapshot};
+
+/// Images by name; a context in which everything is there but `missing` and what begins with `ignored`.
+#[derive(Default)]
+struct Fake {
+    images: BTreeMap<&'static str, ImageConfig>,
+}
+
+impl World for Fake {
+    fn resolve_image(&self, reference: &str, _: &Platform) -> Result<ResolvedImage, WorldError> {
+        let config = self.images.get(reference).ok_or_else(|| {
+            WorldError::new(TroubleKind::NotFound, format!("there is no image {reference}"))
+        })?;
+        Ok(ResolvedImage {
+            reference: reference.to_owned(),
+            digest: Digest::of(reference.as_bytes()),
+            config: config.clone(),
+            snapshot: Snapshot::default(),
+        })
+    }
+    fn has_context(&self, _: &str) -> bool {
+        false
+    }
+    fn is_ignored(&self, _: &str, path: &str) -> bool {
+        path.starts_with("ignored")
+    }
+    fn select(&self, _: &str, selection: &Selection) -> Result<ContentId, WorldError> {
+        match selection.pattern.as_str() {
+            "missing" => Err(WorldError::new(TroubleKind::Input, "\"/missing\": not found")),
+            pattern => Ok(ContentId::new(blake3::hash(pattern.as_bytes()))),
+        }
+    }
+}
+
+impl Fake {
+    /// With the image `base`, changed by `edit`.
+    fn with_base(edit: impl FnOnce(&mut ImageConfig)) -> Self {
+        let mut config = ImageConfig::default();
+        config.set_platform(&Platform::new("linux", "amd64", None));
+        edit(&mut config);
+        Self { images: BTreeMap::from([("base", config)]) }
+    }
+}
+
+fn options(args: &[(&str, &str)]) -> PlanOptions {
+    let platform = Platform::new("linux", "amd64", None);
+    PlanOptions {
+        target: None,
+        build_args: args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        labels: Vec::new(),
+        platform: platform.clone(),
+        explicit_platform: false,
+        build_platform: platform,
+        no_cache: false,
+        no_cache_stages: BTreeSet::new(),
+        network: Network::Default,
+        allowed: BTreeSet::new(),
+        check_only: false,
+    }
+}
+
+fn plan(text: &str, options: &PlanOptions, world: &Fake) -> Result<Plan, Vec<String>> {
+    let parsed = forge_parser::parse(text.as_bytes()).expect("the text parses");
+    forge_solver::plan(&parsed, options, world)
+        .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+}
+
+fn warnings(text: &str, args: &[(&str, &str)], world: &Fake) -> Vec<String> {
+    let plan = plan(text, &options(args), world).expect("the text plans");
+    plan.warnings.iter().map(ToString::to_string).collect()
+}
+
+/// The labels of the vertices that the target needs.
+fn steps(plan: &Plan) -> Vec<String> {
+    let needed = plan.graph.reachable(plan.target);
+    let ids = plan.graph.ids().filter(|id| needed[id.index()]);
+    ids.map(|id| plan.graph.vertex(id).label.clone()).collect()
+}
+
+#[test]
+fn undefined_variables_are_told_with_what_was_meant() {
+    let world = Fake::with_base(|config| config.config.env.push("FROM_BASE=1".into()));
+    let text = "ARG GLOBAL=1\nFROM base\nARG DECLARED\nENV SET=$FROM_BASE$DECLARED$HTTP_PROXY\n\
+                ENV A=$STE B=$SET C=$GLOBAL D=$PATH\nCOPY <<E /\n$NOPE\nE\n";
+    assert_eq!(
+        warnings(text, &[], &world),
+        [
+            "UndefinedVar: Usage of undefined variable '$STE' (did you mean $SET?)",
+            "UndefinedVar: Usage of undefined variable '$GLOBAL'",
+            "UndefinedVar: Usage of undefined variable '$NOPE'",
+        ]
+    );
+    let skipped = format!("# check=skip=UndefinedVar\n{text}");
+    assert!(warnings(&skipped, &[], &world).is_empty());
+}
+
+#[test]
+fn words_that_variables_make_are_checked_too() {
+    let world = Fake::with_base(|_| ());
+    let text = "FROM base AS a\nARG D=sub P=\"80/TCP 1.2.3.4:1:2\"\nWORKDIR $D\nWORKDIR $D\nEXPOSE $P\n";
+    assert_eq!(
+        warnings(text, &[], &world),
+        [
+            "WorkdirRelativePath: Relative workdir \"sub\" can have unexpected results if the base image changes",
+            "ExposeProtoCasing: Defined protocol '80/TCP' in EXPOSE instruction should be lowercase",
+            "ExposeInvalidFormat: EXPOSE instruction should not define an IP address or host-port mapping, found \
+             '1.2.3.4:1:2'",
+        ]
+    );
+    assert_eq!(warnings(text, &[("D", "/abs"), ("P", "80")], &world), [""; 0]);
+}
+
+#[test]
+fn a_base_for_another_machine_is_told() {
+    let world = Fake::with_base(|config| config.set_platform(&Platform::new("linux", "arm64", None)));
+    let want = "InvalidBaseImagePlatform: Base image base was pulled with platform \"linux/arm64\", expected \
+                \"linux/amd64\" for current build";
+    assert_eq!(warnings("FROM base\n", &[], &world), [want]);
+}
+
+#[test]
+fn checking_alone_needs_no_sources_and_tells_of_ignored_ones() {
+    let (world, text) = (Fake::with_base(|_| ()), "FROM base\nCOPY missing ignored/x /d/\n");
+    assert_eq!(plan(text, &options(&[]), &world).unwrap_err(), ["\"/missing\": not found"]);
+    let only = PlanOptions { check_only: true, ..options(&[]) };
+    let found = plan(text, &only, &world).unwrap().warnings;
+    let want = "CopyIgnoredFile: Attempting to Copy file \"ignored/x\" that is excluded by .dockerignore";
+    assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [want]);
+}
+
+#[test]
+fn all_problems_come_at_once() {
+    let options = PlanOptions { target: Some("bulid".into()), ..options(&[]) };
+    let text = "ARG EMPTY\nFROM $EMPTY AS build\nFROM --platform=$EMPTY base\n";
+    assert_eq!(
+        plan(text, &options, &Fake::default()).unwrap_err(),
+        [
+            "target stage \"bulid\" could not be found (did you mean build?)",
+            "base name ($EMPTY) should not be blank",
+            "empty platform value from expression $EMPTY",
+        ]
+    );
+    let text = "FROM base\nCOPY missing /\nRUN --mount=type=bind,target=$T true\nCOPY $U /\n";
+    let text = text.replace("FROM base", "FROM base\nARG U T");
+    assert_eq!(
+        plan(&text, &self::options(&[("U", "https://x/y")]), &Fake::with_base(|_| ())).unwrap_err(),
+        ["\"/missing\": not found", "invalid mount target \"\"", "source can't be a URL for COPY"]
+    );
+}
+
+#[test]
+fn mounts_are_expanded_in_the_stages_variables() {
+    let text = "FROM base\nARG KIND=cache ID=x MODE=0700\nWORKDIR /w\n\
+                RUN --mount=type=$KIND,id=$ID,target=c,mode=${MODE},uid=${N:-5} true\n";
+    let plan = plan(text, &options(&[]), &Fake::with_base(|_| ())).unwrap();
+    let Op::Run(run) = &plan.graph.vertex(plan.target).op else { panic!("no RUN") };
+    let mount = &run.mounts[0];
+    assert_eq!((mount.target.as_str(), mount.id.as_str()), ("/w/c", "x"));
+    assert_eq!((mount.mode, mount.uid, mount.readonly), (Some(0o700), 5, false));
+}
+
+#[test]
+fn triggers_of_base_images_may_use_stages_that_nothing_else_needs() {
+    let world = Fake::with_base(|config| config.config.on_build.push("COPY --from=tools /x /y".into()));
+    let text = "FROM scratch AS tools\nCOPY x /x\nFROM base\nRUN true\n";
+    let plan = plan(text, &options(&[]), &world).unwrap();
+    let steps = steps(&plan).join("\n");
+    assert!(steps.contains("COPY --from=tools /x /y") && steps.contains("COPY x /x"), "{steps}");
+    assert!(plan.stage.image.config.on_build.is_empty(), "a trigger fires once");
+}
+
+#[test]
+fn triggers_of_a_stage_fire_in_the_stage_built_on_it() {
+    let text = "FROM base AS a\nONBUILD ARG X=1\nONBUILD ENV Y=$X\nFROM scratch AS aside\nFROM a\n";
+    let plan = plan(text, &options(&[("X", "2")]), &Fake::with_base(|_| ())).unwrap();
+    assert!(plan.stage.image.config.env.contains(&"Y=2".to_owned()));
+    assert!(plan.unused_args.is_empty(), "an ARG of a trigger takes its value");
+}
+
+#[test]
+fn build_args_that_nothing_takes_are_listed() {
+    let text = "ARG A\nFROM base AS unneeded\nARG B\nFROM base\nRUN true\n";
+    let given = [("A", ""), ("B", ""), ("C", "x"), ("HTTP_PROXY", ""), ("TARGETARCH", ""), ("D", "")];
+    let plan = plan(text, &options(&given), &Fake::with_base(|_| ())).unwrap();
+    assert_eq!(plan.unused_args, ["C", "D"]);
+}
+
+#[test]
+fn only_the_builtin_frontend_is_taken() {
+    let world = Fake::with_base(|_| ());
+    let problem = |text: &str, args: &[(&str, &str)]| plan(text, &options(args), &world).err();
+    assert_eq!(problem("# syntax=docker/dockerfile:1.20-labs\nFROM base\n", &[]), None);
+    let foreign = "# syntax=evil.example/frontend\nFROM base\n";
+    let message = "the frontend \"evil.example/frontend\" is not supported";
+    assert_eq!(problem(foreign, &[]).unwrap(), [message]);
+    assert_eq!(problem(foreign, &[("BUILDKIT_SYNTAX", "docker/dockerfile:1")]), None);
+    let message = "the frontend \"evil/x\" of --build-arg BUILDKIT_SYNTAX is not supported";
+    assert_eq!(problem("FROM base\n", &[("BUILDKIT_SYNTAX", "evil/x")]).unwrap(), [message]);
+}
+
+#[test]
+fn arguments_come_from_where_docker_takes_them() {
+    let text = "ARG G=global\nARG P=$TARGETARCH\nFROM base\nARG G\nARG D=default\nARG D2=$D-$G\nARG TARGETOS\n\
+                ARG LATER=1\nENV LATER=2 X=$G/$D/$D2/$TARGETOS/$P\nARG LATER=3\nENV Y=$LATER\n";
+    let env = |args: &[(&str, &str)]| {
+        let plan = plan(text, &options(args), &Fake::with_base(|_| ())).unwrap();
+        plan.stage.image.config.env[1..].join(" ")
+    };
+    assert_eq!(env(&[]), "LATER=2 X=global/default/default-global/linux/ Y=3");
+    let given = [("G", "g"), ("D", "d"), ("D2", "e"), ("P", "unseen")];
+    assert_eq!(env(&given), "LATER=2 X=g/d/e/linux/ Y=3");
+}
