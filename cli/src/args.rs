@@ -122,6 +122,14 @@ pub struct Build {
     #[arg(long)]
     pub pull: bool,
 
+    /// Look at the Dockerfile instead of building it: check, outline, targets, each also with ,format=json
+    #[arg(long, value_name = "METHOD", conflicts_with = "check")]
+    pub call: Option<String>,
+
+    /// Run the build checks only; the same as --call=check
+    #[arg(long)]
+    pub check: bool,
+
     /// The network of RUN steps
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: NetworkMode,

@@ -1,5 +1,6 @@
 //! `forge build`: load, plan, solve, export, print the digest.
 
+mod call;
 mod export;
 mod request;
 
@@ -17,6 +18,7 @@ use forge_solver::print::Inspected;
 use forge_solver::{Plan, SolveError, Solver};
 use forge_store::Store;
 
+use self::call::Method;
 use self::export::Export;
 use self::request::{Request, usage};
 use super::{Session, print};
@@ -42,7 +44,10 @@ pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
     let display = Arc::new(Display::new(args.progress, args.quiet));
     let outcome = Building { session, args, request: &request, store: &store, display: &display }.run();
     display.finish();
-    outcome
+    let Err(failure) = outcome else { return Ok(()) };
+    let Some(text) = request.call.refusal(&failure) else { return Err(failure) };
+    print(&text)?;
+    Err(Failure::silent(failure.kind))
 }
 
 /// A build under way.
@@ -62,6 +67,12 @@ impl Building<'_> {
         let loaded = self.load(&steps, &context_dir)?;
         let checks = self.request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
         let parsed = dockerfile::parse(&loaded, checks.map(String::as_str))?;
+        let Request { call, options, .. } = self.request;
+        let answer = call.answer(&parsed, &loaded, &options.build_args, options.target.as_deref())?;
+        if let Some(answer) = answer {
+            self.display.finish();
+            return print(&answer);
+        }
         let registries = Registries::new(&self.args.registry);
         let contexts = self.contexts(&context_dir, &loaded)?;
         let world = LocalWorld {
@@ -75,6 +86,12 @@ impl Building<'_> {
         let plan = forge_solver::plan(&parsed, &self.request.options, &world)
             .map_err(|problems| self.plan_failure(problems, &loaded))?;
         let warnings = dockerfile::all_warnings(&parsed, &plan);
+        if call.method == Method::Check {
+            self.display.finish();
+            let (text, end) = call.findings(&warnings, &loaded);
+            print(&text)?;
+            return end;
+        }
         if let Some(violation) = forge_parser::violation(&warnings, &parsed.checks) {
             self.display.finish();
             self.say_warnings(&warnings, &plan, &loaded);

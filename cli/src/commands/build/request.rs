@@ -10,6 +10,7 @@ use forge_runner::secrets::Secrets;
 use forge_solver::PlanOptions;
 use forge_store::Platform;
 
+use super::call::{Call, Method};
 use crate::args::{Build, NetworkMode};
 use crate::failure::{Failure, Kind};
 use crate::registries::parse_reference;
@@ -19,6 +20,8 @@ use crate::{environment, secrets};
 pub struct Request {
     /// For the plan.
     pub options: PlanOptions,
+    /// Whether it is a build at all.
+    pub call: Call,
     /// `-t`, and the names that outputs give.
     pub names: Vec<Reference>,
     /// `-o`.
@@ -47,6 +50,7 @@ impl Request {
         };
         let build_args = build_args(&args.build_args)?;
         let epoch = epoch(&build_args)?;
+        let call = Call::new(args)?;
         let options = PlanOptions {
             target: args.target.clone(),
             build_args,
@@ -58,11 +62,12 @@ impl Request {
             no_cache_stages: args.no_cache_filter.iter().map(|stage| stage.to_lowercase()).collect(),
             network: network(args.network),
             allowed: allowed(&args.allow)?,
-            check_only: false,
+            check_only: call.method == Method::Check,
         };
         let outputs = args.outputs.iter().map(|text| Output::parse(text)).collect::<Result<_, _>>();
         let mut request = Self {
             options,
+            call,
             names: Vec::new(),
             outputs: outputs.map_err(|e| Failure::new(Kind::Usage, e, None))?,
             contexts: args.build_contexts.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?,
