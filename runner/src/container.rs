@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use forge_solver::{TroubleKind, WorldError};
+use forge_solver::WorldError;
 use forge_store::{Snapshot, Store};
 
 use crate::files::{StackView, Upper};
@@ -79,11 +79,7 @@ pub fn run_container(
     let running = Arc::new(zygote.spawn(job).map_err(trouble::of_sandbox)?);
     started(running.clone());
     pass_on(ends);
-    running.wait().map_err(|failure| match failure.phase {
-        crate::Phase::Exec => WorldError::new(TroubleKind::Command(127), failure.to_string()),
-        crate::Phase::WorkingDirectory => WorldError::new(TroubleKind::Input, failure.to_string()),
-        _ => trouble::of_sandbox(failure),
-    })
+    running.wait().map_err(|failure| trouble::of_start(&failure))
 }
 
 /// No input, and pipes for output: the container never holds this process's terminal.

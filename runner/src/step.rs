@@ -150,7 +150,7 @@ impl<'a> Steps<'a> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(WorldError::new(TroubleKind::Cancelled, "cancelled"));
         }
-        let exit = end.map_err(|failure| start_failure(&failure))?;
+        let exit = end.map_err(|failure| trouble::of_start(&failure))?;
         Ok((exit, tail))
     }
 
@@ -281,15 +281,4 @@ fn judge((exit, output): (Exit, Vec<u8>), op: &RunOp) -> Result<(), WorldError> 
     };
     let message = format!("process {command:?} did not complete successfully: {how}");
     Err(WorldError { output, ..WorldError::new(TroubleKind::Command(code), message) })
-}
-
-/// A step whose program did not start: a wrong command is the Dockerfile's fault, all else the machine's.
-fn start_failure(failure: &crate::Failure) -> WorldError {
-    match failure.phase {
-        crate::Phase::Exec => WorldError::new(TroubleKind::Command(127), failure.to_string())
-            .hint("is the program in the image, built for this platform, and executable?"),
-        crate::Phase::WorkingDirectory => WorldError::new(TroubleKind::Input, failure.to_string())
-            .hint("WORKDIR must name a directory of the image"),
-        _ => trouble::of_sandbox(failure),
-    }
 }

@@ -6,6 +6,7 @@ use forge_solver::{TroubleKind, WorldError};
 use forge_store::StoreError;
 
 use crate::files::FilesError;
+use crate::{Failure, Phase};
 
 /// Sorts an error of files that are selected, hashed or copied.
 pub fn of_files(error: FilesError) -> WorldError {
@@ -33,6 +34,23 @@ pub fn of_files(error: FilesError) -> WorldError {
 /// Any error of starting a sandbox: this machine lacks something.
 pub fn of_sandbox(error: impl std::fmt::Display) -> WorldError {
     WorldError::new(TroubleKind::Sandbox, format!("cannot start a sandbox: {error}"))
+}
+
+/// A program that did not start: wrong words are the user's to correct, all else is the machine's.
+///
+/// The code of a program that is missing or cannot be executed is that of shells: 127 or 126.
+pub fn of_start(failure: &Failure) -> WorldError {
+    let code = if failure.errno == libc::ENOENT { 127 } else { 126 };
+    match failure.phase {
+        Phase::Exec => WorldError::new(TroubleKind::Command(code), failure.to_string())
+            .hint("is the program in the image, built for this platform, and executable?"),
+        Phase::WorkingDirectory => WorldError::new(TroubleKind::Input, failure.to_string())
+            .hint("the working directory must be a directory of the image"),
+        // errno 0: the files could be read, and there is no such user in them.
+        Phase::User if failure.errno == 0 => WorldError::new(TroubleKind::Input, failure.object.clone())
+            .hint("create the user in an earlier RUN step, or give a number"),
+        _ => of_sandbox(failure),
+    }
 }
 
 /// Sorts an error of the store.

@@ -8,6 +8,7 @@ use forge_runner::container::{Container, run_container};
 use forge_runner::spec::Network;
 use forge_runner::step::Settings;
 use forge_runner::{Exit, Running};
+use forge_solver::{TroubleKind, WorldError};
 use forge_store::image::RuntimeConfig;
 use forge_store::{Platform, Store};
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,13 +35,9 @@ pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
         search_path: environment::search_path().to_string_lossy().into_owned(),
         secrets: forge_runner::secrets::Secrets::default(),
     };
-    let exit = run_container(
-        &store,
-        &snapshot(&image.manifest, &image.config)?,
-        &container,
-        settings,
-        pass_signals,
-    )?;
+    let exit =
+        run_container(&store, &snapshot(&image.manifest, &image.config)?, &container, settings, pass_signals)
+            .map_err(start_failure)?;
     match exit {
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => Err(Failure::silent(Kind::Exit(u8::try_from(code).unwrap_or(255)))),
@@ -50,6 +47,15 @@ pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
             Err(Failure::new(Kind::Signal(9), message, None))
         }
     }
+}
+
+/// As with Docker, the exit code of a command that could not be started is a shell's.
+fn start_failure(error: WorldError) -> Failure {
+    let kind = match error.kind {
+        TroubleKind::Command(code) => Kind::Exit(u8::try_from(code).unwrap_or(126)),
+        kind => kind.into(),
+    };
+    Failure::new(kind, error.message, error.hint)
 }
 
 /// The image, from the store or from its registry.
@@ -129,8 +135,11 @@ fn hostname() -> String {
     forge_store::Digest::of(seed.as_bytes()).hex()[..12].to_owned()
 }
 
-/// Passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the container, for as long as this process lives.
+/// Passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the container, for as long as it runs.
+///
+/// The thread outlives the container, so it must not hold it: its cgroup goes with its last owner.
 fn pass_signals(running: Arc<Running>) {
+    let running = Arc::downgrade(&running);
     let (ready, until_ready) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
@@ -146,6 +155,7 @@ fn pass_signals(running: Arc<Running>) {
                     _ = hup.recv() => 1,
                     _ = quit.recv() => 3,
                 };
+                let Some(running) = running.upgrade() else { return };
                 let _ = running.signal(number);
             }
         });
