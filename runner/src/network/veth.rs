@@ -1,7 +1,7 @@
 //! The network of root: one veth pair and /30 subnet per namespace, and one nftables table for all.
 //!
 //! Traffic from a sandbox may leave the machine, and answers come back; it may not reach other sandboxes, nor the
-//! host itself except for DNS. A forge that finds forwarding off turns it on, lets only its own traffic through, and
+//! host itself except for DNS. The host may connect to a sandbox, to try a server that runs in it. A forge that finds forwarding off turns it on, lets only its own traffic through, and
 //! turns it off again when the last one ends. Who uses the table is known by locks, which a killed process cannot
 //! keep: the next one finds the rest and tidies up at its own end.
 
@@ -181,6 +181,7 @@ table inet {TABLE} {{
   }}
   chain input {{
     type filter hook input priority filter - 5;
+    iifname {own} ct state established,related accept
     iifname {own} meta nfproto ipv4 udp dport 53 accept
     iifname {own} meta nfproto ipv4 tcp dport 53 accept
     iifname {own} drop
