@@ -61,7 +61,7 @@ pub enum RegistryError {
     },
     /// The TLS handshake failed: the registry could not prove who it is.
     #[error(
-        "cannot trust {host} for {object}: {cause}; give its CA certificate, or plain_http if it speaks no TLS"
+        "cannot trust {host} for {object}: {cause}; `--registry-ca FILE` adds a certificate to trust, `--insecure-registry {host}` speaks plain http"
     )]
     Tls {
         /// What was asked for.
