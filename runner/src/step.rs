@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use forge_solver::event::{Event, Events, Stream};
 use forge_solver::op::{RunOp, types};
@@ -80,10 +80,11 @@ impl<'a> Steps<'a> {
         for step in &running {
             let _ = step.signal(libc::SIGTERM);
         }
-        let deadline = Instant::now() + GRACE;
+        // Held weakly: a sandbox that obeys is gone at once, and its cgroup with it.
+        let running: Vec<Weak<Running>> = running.iter().map(Arc::downgrade).collect();
         std::thread::spawn(move || {
-            std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
-            running.iter().for_each(|step| step.kill());
+            std::thread::sleep(GRACE);
+            running.iter().filter_map(Weak::upgrade).for_each(|step| step.kill());
         });
     }
 
