@@ -1,0 +1,17 @@
+//! forge, tried from outside: the program is started as its users start it, and programs of others judge what it made.
+//!
+//! Every test has a directory and a store of its own, so that tests run side by side in one process or in many. Base
+//! images are made on the spot; nothing comes from a registry but what a test put there.
+
+mod support;
+
+mod caching;
+mod errors;
+mod interruption;
+
+mod outputs;
+mod progress;
+mod registries;
+mod running;
+mod store;
+mod walkthrough;

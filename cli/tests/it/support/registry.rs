@@ -1,0 +1,89 @@
+//! Debian's `docker-registry`, started for one test.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::{soon, tool};
+
+/// A running registry; killed with the value.
+pub struct Registry {
+    child: Child,
+    dir: TempDir,
+    /// `127.0.0.1:port`.
+    pub host: String,
+}
+
+impl Registry {
+    /// Open to everyone.
+    pub fn open() -> Self {
+        Self::start("127.0.0.1", "")
+    }
+
+    /// Open to everyone, at an address that is not loopback (but is this machine's alone).
+    pub fn at(address: &str) -> Self {
+        Self::start(address, "")
+    }
+
+    /// For the user `forge` with the password `s3cret`.
+    pub fn with_password() -> Self {
+        Self::start("127.0.0.1", "auth:\n  htpasswd:\n    realm: test\n    path: DIR/htpasswd\n")
+    }
+
+    fn start(address: &str, auth: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        if !auth.is_empty() {
+            fs::write(dir.path().join("htpasswd"), tool("htpasswd", &["-Bbn", "forge", "s3cret"])).unwrap();
+        }
+        // The port may be taken by someone else between the look and the start: then another is tried.
+        for _ in 0..5 {
+            let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+            let host = format!("{address}:{port}");
+            if let Some(child) = try_start(dir.path(), &host, auth) {
+                return Self { child, dir, host };
+            }
+        }
+        panic!("docker-registry: {}", fs::read_to_string(dir.path().join("log")).unwrap());
+    }
+
+    /// The file that holds a blob.
+    pub fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.dir.path().join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
+    }
+}
+
+fn try_start(dir: &Path, host: &str, auth: &str) -> Option<Child> {
+    let config = format!(
+        "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
+         rootdirectory: DIR/data\nhttp:\n  addr: {host}\n{auth}"
+    );
+    let file = dir.join("config.yml");
+    fs::write(&file, config.replace("DIR", dir.to_str().unwrap())).unwrap();
+    let log = File::create(dir.join("log")).unwrap();
+    let mut child = Command::new("docker-registry")
+        .arg("serve")
+        .arg(file)
+        .env_remove("OTEL_TRACES_EXPORTER")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot run docker-registry: {e}; install docker-registry"));
+    let mut ended = false;
+    soon("a registry answers", || {
+        ended = child.try_wait().unwrap().is_some();
+        ended || TcpStream::connect(host).is_ok()
+    });
+    (!ended).then_some(child)
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
