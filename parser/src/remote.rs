@@ -17,6 +17,34 @@ pub fn is_git_reference(source: &str) -> bool {
     has_scheme(source, "git") || has_scheme(source, "ssh") || is_scp(before_fragment)
 }
 
+/// An address for people, histories and logs: whoever it says to be is hidden, unless that is a mere user of ssh.
+pub fn redacted(source: &str) -> String {
+    let Some((scheme, rest)) = source.split_once("://") else { return source.to_owned() };
+    let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..host_end].rfind('@') {
+        Some(at) if !scheme.eq_ignore_ascii_case("ssh") || rest[..at].contains(':') => {
+            format!("{scheme}://xxxxx{}", &rest[at..])
+        }
+        _ => source.to_owned(),
+    }
+}
+
+/// The name that ADD gives to what a URL leads to: the last element of its path.
+///
+/// It never leads anywhere: what cannot be one plain name is `__unnamed__`, as a URL without a path is.
+pub fn file_name_of_url(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    let decoded = crate::git_reference::decode(path);
+    let name = decoded.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let is_plain = !name.is_empty()
+        && !matches!(name, "." | "..")
+        && name.len() <= 255
+        && !name.contains(|c: char| c.is_control() || c == '\u{fffd}');
+    if is_plain { name.to_owned() } else { "__unnamed__".to_owned() }
+}
+
 /// `user@host:path`.
 fn is_scp(source: &str) -> bool {
     let Some((user, rest)) = source.split_once('@') else { return false };
@@ -36,6 +64,30 @@ fn has_scheme(source: &str, scheme: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_urls_are_plain_names() {
+        for (url, want) in [
+            ("http://h/a/b.tgz?x=/y#z", "b.tgz"),
+            ("http://h/a%20b", "a b"),
+            ("http://h/a/", "a"),
+            ("http://h", "__unnamed__"),
+            ("http://h/", "__unnamed__"),
+            ("http://h/a/..", "__unnamed__"),
+            ("http://h/%2e%2e", "__unnamed__"),
+            ("http://h/..%2f..%2fetc%2fpasswd", "passwd"),
+            ("http://h/a%2f..", "__unnamed__"),
+            ("http://h/a%00b", "__unnamed__"),
+            ("http://h/a%0ab", "__unnamed__"),
+            ("http://h/%ff", "__unnamed__"),
+            ("http://h/.bashrc", ".bashrc"),
+            ("http://h/a%zz", "a%zz"),
+        ] {
+            assert_eq!(file_name_of_url(url), want, "{url}");
+        }
+        assert_eq!(redacted("https://u:p@h/x?a@b"), "https://xxxxx@h/x?a@b");
+        assert_eq!(redacted("https://h/x@y"), "https://h/x@y");
+    }
 
     #[test]
     fn kinds_of_sources() {
