@@ -66,6 +66,11 @@ pub fn is_loopback(host: &str) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|ip| reach_of_ip(ip) == Reach::Loopback)
 }
 
+/// True for literal addresses where no server of files is: link-local, unspecified, multicast, broadcast.
+pub fn is_never(url: &Url) -> bool {
+    reach(url) == Reach::Never
+}
+
 fn reach(url: &Url) -> Reach {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     if host == "localhost" || host.ends_with(".localhost") {

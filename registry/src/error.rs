@@ -151,6 +151,16 @@ pub enum RegistryError {
         /// What is wrong.
         detail: String,
     },
+    /// A file at a URL could not be had.
+    #[error("cannot fetch {url}: {detail}")]
+    Download {
+        /// The address, without credentials.
+        url: String,
+        /// Why not.
+        detail: String,
+        /// What sort of failure it is.
+        kind: ErrorKind,
+    },
     /// A credentials file could not be read or written.
     #[error("cannot {verb} {}: {detail}", path.display())]
     AuthFile {
@@ -225,6 +235,7 @@ impl RegistryError {
             Self::Config { .. } | Self::AuthFile { .. } | Self::Helper(_) | Self::Reference(_) => {
                 ErrorKind::Usage
             }
+            Self::Download { kind, .. } => *kind,
             Self::Store(_) => ErrorKind::Store,
         }
     }

@@ -1,5 +1,6 @@
 //! The distribution protocol in both directions: names of images, logging in, pulling into the store and pushing
-//! out of it (OCI distribution-spec v1.1, and Docker's conventions around it).
+//! out of it (OCI distribution-spec v1.1, and Docker's conventions around it). And plain files at URLs, so that all
+//! bytes from the network come in by one door.
 //!
 //! Nothing that a registry says is believed because it said so: bytes are checked against digest and size
 //! before they get a name in the store, addresses that it sends us to are checked before anything is sent there,
@@ -25,6 +26,7 @@ mod challenge;
 mod client;
 mod context;
 mod document;
+mod download;
 mod endpoint;
 mod image;
 mod json;
@@ -46,6 +48,7 @@ pub use client::Client;
 pub use config::{ClientConfig, HostConfig, Mirror, Proxies, RetryPolicy, Timeouts};
 pub use credentials::{Credential, Credentials, Secret};
 pub use document::Document;
+pub use download::{Download, Fetched, OnBytes, Wanted};
 pub use error::{ErrorKind, RegistryError};
 pub use helper::Helpers;
 pub use image::PulledImage;

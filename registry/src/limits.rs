@@ -40,3 +40,5 @@ pub const MIN_BYTES_PER_IDLE_PERIOD: u64 = 16 << 10;
 pub const COMMITTED_PER_SECOND: u64 = 16 << 20;
 /// A download that got this many bytes further has earned a fresh set of tries.
 pub const PROGRESS_BYTES: u64 = 4 << 20;
+/// The most bytes of a file at a URL: as many as an archive may unpack to.
+pub const DOWNLOAD_BYTES: u64 = 64 << 30;

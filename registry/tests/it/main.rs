@@ -4,6 +4,7 @@ mod support;
 
 mod credentials;
 mod docker_registry;
+mod downloads;
 mod hostile;
 mod logins;
 mod mirrors;
