@@ -102,7 +102,7 @@ pub struct Build {
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
 
-    /// Where the image goes: type=image|oci|docker|local|tar|registry[,dest=PATH][,…], or a directory (repeatable)
+    /// Where the image goes: type=image, oci, docker, local, tar or registry, with dest=PATH; or a directory (repeatable)
     #[arg(short, long = "output", value_name = "SPEC")]
     pub outputs: Vec<String>,
 

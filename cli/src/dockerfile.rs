@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use forge_parser::{IgnorePatterns, LineIndex, Parsed, Warning};
 use forge_solver::Plan;
 
+use forge_store::RootDir;
+
+use crate::contexts::MainContext;
 use crate::diagnostics::{Report, SourceFile};
 use crate::failure::{Failure, Kind};
 
@@ -26,7 +29,14 @@ pub struct LoadedDockerfile {
 }
 
 /// Reads the Dockerfile that `-f` names, or the context's own.
-pub fn load(context: &Path, file: Option<&str>) -> Result<LoadedDockerfile, Failure> {
+pub fn load(context: &MainContext, file: Option<&str>) -> Result<LoadedDockerfile, Failure> {
+    if let Some(bytes) = &context.dockerfile {
+        return Ok(loaded("-".into(), bytes.clone(), None));
+    }
+    if context.is_transient() {
+        return load_inside(&context.dir, file.unwrap_or("Dockerfile"));
+    }
+    let context = context.dir.as_path();
     if file == Some("-") {
         let mut bytes = Vec::new();
         let read = io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes);
@@ -41,6 +51,19 @@ pub fn load(context: &Path, file: Option<&str>) -> Result<LoadedDockerfile, Fail
     };
     let bytes = read_regular(&path, MOST_BYTES).map_err(|error| missing(&path, &error, context))?;
     Ok(loaded(path.display().to_string(), bytes, Some(path)))
+}
+
+/// Reads a Dockerfile of a context that somebody else packed: no link in it leads out of it.
+fn load_inside(dir: &Path, name: &str) -> Result<LoadedDockerfile, Failure> {
+    let fail = |e: String| {
+        let hint = Some("name the Dockerfile inside the context with -f FILE".to_owned());
+        Failure::new(Kind::Input, format!("failed to read dockerfile: open {name}: {e}"), hint)
+    };
+    let root = RootDir::open_host(dir).map_err(|e| fail(e.to_string()))?;
+    let (file, _) = root.open_file(name).map_err(|e| fail(e.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
+    Ok(loaded(name.to_owned(), bytes, Some(dir.join(name))))
 }
 
 fn loaded(name: String, bytes: Vec<u8>, path: Option<PathBuf>) -> LoadedDockerfile {

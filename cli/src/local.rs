@@ -1,19 +1,20 @@
 //! The solver's world: base images from the store or a registry, contexts from this machine.
 
-use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use forge_exporter::{Wanted, import_layout};
 use forge_registry::Reference;
 use forge_runner::executor::Fetch;
-use forge_runner::files::LocalContext;
 use forge_solver::event::Events;
 use forge_solver::op::{ResolvedImage, Selection};
-use forge_solver::{Event, StepId, TroubleKind, World, WorldError};
+use forge_solver::{Event, Named, StepId, TroubleKind, World, WorldError};
 use forge_store::media_type;
 use forge_store::{
-    ContentId, Descriptor, ImageConfig, ImageIndex, Layer, Manifest, Platform, Snapshot, Store,
+    ContentId, Descriptor, Digest, ImageConfig, ImageIndex, Layer, Manifest, Platform, Snapshot, Store,
 };
 
+use crate::contexts::{NamedContexts, split_layout};
 use crate::failure::{world_error_of_registry, world_error_of_store};
 use crate::progress::Display;
 use crate::registries::{Registries, Travelling};
@@ -28,7 +29,7 @@ pub struct LocalWorld<'a> {
     /// Where they are looked up then.
     pub registries: &'a Registries,
     /// Contexts by name.
-    pub contexts: HashMap<String, Arc<LocalContext>>,
+    pub contexts: NamedContexts,
     /// `--pull`: registries are asked even for what is here.
     pub always_pull: bool,
     /// Where resolving is shown.
@@ -39,6 +40,9 @@ pub struct LocalWorld<'a> {
 
 impl World for LocalWorld<'_> {
     fn resolve_image(&self, reference: &str, platform: &Platform) -> Result<ResolvedImage, WorldError> {
+        if let Some((dir, tag, digest)) = split_layout(reference) {
+            return self.layout_image(reference, dir, tag, digest, platform);
+        }
         let name: Reference = reference.parse().map_err(|e| {
             WorldError::new(
                 TroubleKind::Input,
@@ -71,16 +75,16 @@ impl World for LocalWorld<'_> {
         })
     }
 
-    fn has_context(&self, name: &str) -> bool {
-        self.contexts.contains_key(name)
+    fn named(&self, name: &str) -> Option<Named> {
+        self.contexts.find(name)
     }
 
     fn is_ignored(&self, context: &str, path: &str) -> bool {
-        self.contexts.get(context).is_some_and(|context| context.is_ignored(path))
+        self.contexts.directories.get(context).is_some_and(|context| context.is_ignored(path))
     }
 
     fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
-        let context = self.contexts.get(context).ok_or_else(|| {
+        let context = self.contexts.directories.get(context).ok_or_else(|| {
             WorldError::new(TroubleKind::Input, format!("there is no build context {context:?}"))
         })?;
         context.content(selection).map_err(forge_runner::trouble::of_files)
@@ -91,6 +95,26 @@ impl LocalWorld<'_> {
     /// Docker takes a single-platform image whatever it is for, and so do we: binfmt may run it.
     fn is_foreign_allowed(&self, found: &Platform) -> bool {
         found.os == "linux"
+    }
+
+    /// An image of an image layout on this machine.
+    fn layout_image(
+        &self,
+        reference: &str,
+        dir: &Path,
+        tag: Option<&str>,
+        digest: Option<&str>,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, WorldError> {
+        let input =
+            |e: &dyn std::fmt::Display| WorldError::new(TroubleKind::Input, format!("{reference}: {e}"));
+        let digest = digest.map(str::parse::<Digest>).transpose().map_err(|e| input(&e))?;
+        let wanted = Wanted { tag, digest: digest.as_ref(), platform };
+        let descriptor = import_layout(dir, &wanted, self.store.blobs()).map_err(|e| input(&e))?;
+        let manifest: Manifest = document(self.store, &descriptor)?;
+        let config: ImageConfig = document(self.store, &manifest.config)?;
+        let snapshot = snapshot(&manifest, &config)?;
+        Ok(ResolvedImage { reference: reference.to_owned(), digest: descriptor.digest, config, snapshot })
     }
 
     /// An image of the store by its tag or digest.

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod contexts;
 mod diagnostics;
 mod dockerfile;
 mod environment;

@@ -6,6 +6,7 @@ mod created;
 mod error;
 mod files;
 mod image;
+mod import;
 mod layout;
 mod spec;
 
@@ -13,5 +14,6 @@ pub use created::{parse_ns, rfc3339};
 pub use error::ExportError;
 pub use files::{write_directory, write_tar};
 pub use image::{Image, ImageOptions, assemble};
+pub use import::{Wanted, import_layout};
 pub use layout::{Name, write_docker_archive, write_oci_archive, write_oci_directory};
 pub use spec::{Output, OutputError};

@@ -22,4 +22,4 @@ pub use op::Op;
 pub use plan::{Plan, PlanOptions, PlanProblem, plan};
 pub use record::Record;
 pub use solve::{SolveError, Solved, Solver};
-pub use world::{Executor, Job, Records, TroubleKind, World, WorldError};
+pub use world::{Executor, Job, Named, Records, TroubleKind, World, WorldError};

@@ -60,13 +60,22 @@ pub enum TroubleKind {
     Cancelled,
 }
 
+/// What a named build context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A directory: the context of this name.
+    Directory(String),
+    /// An image, by a reference that [`World::resolve_image`] takes.
+    Image(String),
+}
+
 /// What planning asks of the world.
 pub trait World: Sync {
     /// Finds a base image: local first, then its registry. Fetches the manifest and the configuration only.
     fn resolve_image(&self, reference: &str, platform: &Platform) -> Result<ResolvedImage, WorldError>;
 
-    /// True if `name` was given by `--build-context`.
-    fn has_context(&self, name: &str) -> bool;
+    /// What `--build-context` gave under this name of a stage, an image or a source; none if it gave nothing.
+    fn named(&self, name: &str) -> Option<Named>;
 
     /// True if the context's ignore file excludes the path for certain: nothing in it takes anything back.
     fn is_ignored(&self, context: &str, path: &str) -> bool;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forge_parser::ast::Network;
 use forge_solver::op::{ResolvedImage, Selection};
-use forge_solver::{Op, Plan, PlanOptions, TroubleKind, World, WorldError};
+use forge_solver::{Named, Op, Plan, PlanOptions, TroubleKind, World, WorldError};
 use forge_store::{ContentId, Digest, ImageConfig, Platform, Snapshot};
 
 /// Images by name; a context in which everything is there but `missing` and what begins with `ignored`.
@@ -25,8 +25,8 @@ impl World for Fake {
             snapshot: Snapshot::default(),
         })
     }
-    fn has_context(&self, _: &str) -> bool {
-        false
+    fn named(&self, _: &str) -> Option<Named> {
+        None
     }
     fn is_ignored(&self, _: &str, path: &str) -> bool {
         path.starts_with("ignored")

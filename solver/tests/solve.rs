@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use forge_parser::ast::{Network, Security};
 use forge_solver::event::Silent;
 use forge_solver::op::{ContextOp, CopyOp, CopySource, ResolvedImage, RunOp, Selection, Unpack};
-use forge_solver::world::{Executor, Job, Records, World};
+use forge_solver::world::{Executor, Job, Named, Records, World};
 use forge_solver::{CacheKey, Graph, Op, Record, Solver, TroubleKind, Vertex, VertexId, WorldError};
 use forge_store::{ContentId, Layer, LayerId, Platform, Snapshot};
 use proptest::prelude::*;
@@ -35,8 +35,8 @@ impl World for Fake {
     fn resolve_image(&self, _: &str, _: &Platform) -> Result<ResolvedImage, WorldError> {
         Err(WorldError::new(TroubleKind::NotFound, "there are no images here"))
     }
-    fn has_context(&self, _: &str) -> bool {
-        false
+    fn named(&self, _: &str) -> Option<Named> {
+        None
     }
     fn is_ignored(&self, _: &str, _: &str) -> bool {
         false

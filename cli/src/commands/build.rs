@@ -4,8 +4,7 @@ mod call;
 mod export;
 mod request;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use forge_parser::Warning;
@@ -23,6 +22,7 @@ use self::export::Export;
 use self::request::{Request, usage};
 use super::{Session, print};
 use crate::args::{Build, PrintFormat, ProgressMode};
+use crate::contexts::{CONTEXT, MainContext, NamedContexts, NamedSource};
 use crate::diagnostics::Report;
 use crate::dockerfile::{self, LoadedDockerfile};
 use crate::failure::{Failure, Kind};
@@ -33,9 +33,6 @@ use crate::records::StoreRecords;
 use crate::registries::Registries;
 use crate::steps::Steps;
 use crate::{environment, signals};
-
-/// The name that the build context has in the graph.
-const CONTEXT: &str = "context";
 
 /// Builds an image.
 pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
@@ -61,10 +58,10 @@ pub struct Building<'a> {
 
 impl Building<'_> {
     fn run(&self) -> Result<(), Failure> {
-        let context_dir = PathBuf::from(&self.args.context);
-        check_context(&self.args.context, &context_dir)?;
+        check_context(&self.args.context)?;
+        let context = MainContext::open(&self.args.context, self.store)?;
         let steps = Steps::default();
-        let loaded = self.load(&steps, &context_dir)?;
+        let loaded = self.load(&steps, &context)?;
         let checks = self.request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
         let parsed = dockerfile::parse(&loaded, checks.map(String::as_str))?;
         let Request { call, options, .. } = self.request;
@@ -74,7 +71,7 @@ impl Building<'_> {
             return print(&answer);
         }
         let registries = Registries::new(&self.args.registry);
-        let contexts = self.contexts(&context_dir, &loaded)?;
+        let contexts = self.contexts(&context, &loaded)?;
         let world = LocalWorld {
             store: self.store,
             registries: &registries,
@@ -99,15 +96,14 @@ impl Building<'_> {
             return Err(Failure::new(Kind::Input, violation, Some(hint.into())));
         }
         let fetcher = Fetcher { store: self.store, registries: &registries, display: self.display.clone() };
-        let executor = LocalExecutor::new(self.store, contexts.clone(), &fetcher, self.settings());
-        let what = self.identity(&context_dir, &loaded, &plan);
+        let executor =
+            LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, self.settings());
+        let what = self.identity(&loaded, &plan);
         let history = History::of(self.store);
         let last = history.last(&what).unwrap_or_default();
         let listing = |content: &str| {
-            contexts
-                .values()
-                .find_map(|context| context.listing_of(content))
-                .or_else(|| history.listing(content))
+            let mut directories = contexts.directories.values();
+            directories.find_map(|context| context.listing_of(content)).or_else(|| history.listing(content))
         };
         let explainer = Explainer::new(&last.log, &listing);
         let records = StoreRecords(self.store);
@@ -129,7 +125,7 @@ impl Building<'_> {
         let solved = signals::cancelling(&executor, |cancelled| {
             Solver { cancelled, ..solver }.solve(&plan.graph, &[plan.target])
         });
-        contexts.values().for_each(|context| context.remember());
+        contexts.directories.values().for_each(|context| context.remember());
         let solved = solved.map_err(|error| self.solve_failure(error, &plan, &loaded))?;
         let export = Export {
             building: self,
@@ -144,7 +140,7 @@ impl Building<'_> {
             target: plan.target_name.clone(),
             log: solved.log(),
         };
-        history.keep(&what, &kept, contexts.values().map(|context| &**context));
+        history.keep(&what, &kept, contexts.directories.values().map(|context| &**context));
         let image = steps.internal(&**self.display, "exporting to image", |step| export.run(step))?;
         self.display.finish();
         self.say_warnings(&warnings, &plan, &loaded);
@@ -155,7 +151,8 @@ impl Building<'_> {
     }
 
     /// What is built, so that the next build of it meets this one.
-    fn identity(&self, context: &Path, loaded: &LoadedDockerfile, plan: &Plan) -> String {
+    fn identity(&self, loaded: &LoadedDockerfile, plan: &Plan) -> String {
+        let context = Path::new(&self.args.context);
         let context = context.canonicalize().unwrap_or_else(|_| context.to_owned());
         let platform = &self.request.options.platform;
         format!("{} {} {} {platform}", context.display(), loaded.source.name, plan.target_name)
@@ -172,34 +169,44 @@ impl Building<'_> {
         }
     }
 
-    fn load(&self, steps: &Steps, context: &Path) -> Result<LoadedDockerfile, Failure> {
+    fn load(&self, steps: &Steps, context: &MainContext) -> Result<LoadedDockerfile, Failure> {
         let shown =
             self.args.file.as_deref().map_or("Dockerfile", |file| file.rsplit('/').next().unwrap_or(file));
         let label = format!("[internal] load build definition from {shown}");
         steps.internal(&**self.display, label, |_| dockerfile::load(context, self.args.file.as_deref()))
     }
 
-    fn contexts(
-        &self,
-        context_dir: &Path,
-        loaded: &LoadedDockerfile,
-    ) -> Result<HashMap<String, Arc<LocalContext>>, Failure> {
-        let mut contexts = HashMap::new();
-        let own = dockerfile::ignore_patterns(context_dir, loaded.path.as_deref())?;
-        let all = self.request.contexts.iter().map(|(name, dir)| (name.as_str(), dir.as_path(), None));
-        for (name, dir, ignore) in all.chain([(CONTEXT, context_dir, Some(own))]) {
-            let ignore = match ignore {
-                Some(ignore) => ignore,
-                None => dockerfile::ignore_patterns(dir, None)?,
-            };
-            let dir = dir.canonicalize().map_err(|e| {
-                Failure::new(Kind::Input, format!("cannot open the context {}: {e}", dir.display()), None)
-            })?;
-            let opened = LocalContext::open(&dir, ignore, &self.store.state_dir());
-            let opened = opened.map_err(|e| Failure::from(forge_runner::trouble::of_files(e)))?;
-            contexts.insert(name.to_owned(), Arc::new(opened));
+    fn contexts(&self, main: &MainContext, loaded: &LoadedDockerfile) -> Result<NamedContexts, Failure> {
+        let mut contexts = NamedContexts::default();
+        let ignore = dockerfile::ignore_patterns(&main.dir, loaded.path.as_deref())?;
+        let opened = match main.is_transient() {
+            true => LocalContext::open_transient(&main.dir, ignore).map_err(of_files)?,
+            false => self.open_context(&main.dir, ignore)?,
+        };
+        contexts.directories.insert(CONTEXT.to_owned(), Arc::new(opened));
+        for (name, source) in &self.request.contexts {
+            match source {
+                NamedSource::Image(reference) => {
+                    contexts.images.insert(name.clone(), reference.clone());
+                }
+                NamedSource::Directory(dir) => {
+                    let opened = self.open_context(dir, dockerfile::ignore_patterns(dir, None)?)?;
+                    contexts.directories.insert(name.clone(), Arc::new(opened));
+                }
+            }
         }
         Ok(contexts)
+    }
+
+    fn open_context(
+        &self,
+        dir: &Path,
+        ignore: forge_parser::IgnorePatterns,
+    ) -> Result<LocalContext, Failure> {
+        let dir = dir.canonicalize().map_err(|e| {
+            Failure::new(Kind::Input, format!("cannot open the context {}: {e}", dir.display()), None)
+        })?;
+        LocalContext::open(&dir, ignore, &self.store.state_dir()).map_err(of_files)
     }
 
     fn settings(&self) -> Settings {
@@ -258,15 +265,19 @@ fn tail(label: &str, output: &[u8]) -> String {
     format!("------\n > {}:\n{}\n------\n", for_terminal(label), last.join("\n"))
 }
 
-fn check_context(text: &str, dir: &Path) -> Result<(), Failure> {
-    if text == "-" || forge_parser::is_url(text) || forge_parser::is_git_reference(text) {
-        let message = format!("this version of forge builds from directories only, not from `{text}`");
+fn of_files(error: forge_runner::files::FilesError) -> Failure {
+    forge_runner::trouble::of_files(error).into()
+}
+
+fn check_context(text: &str) -> Result<(), Failure> {
+    if forge_parser::is_url(text) || forge_parser::is_git_reference(text) {
+        let message = format!("this version of forge cannot build from `{text}`");
         return Err(usage(
             &message,
-            "fetch it and give the directory; `-f -` reads a Dockerfile from standard input",
+            "fetch it and give the directory, or pipe a tar of it into `forge build -`",
         ));
     }
-    if dir.is_dir() {
+    if text == "-" || Path::new(text).is_dir() {
         return Ok(());
     }
     let message = format!("unable to prepare context: path {text:?} not found");

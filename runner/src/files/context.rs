@@ -39,6 +39,12 @@ impl LocalContext {
         Ok(Self { root, ignore, stamps, known: Mutex::new(HashMap::new()) })
     }
 
+    /// Opens a directory that is gone after this build: nothing of it is remembered.
+    pub fn open_transient(dir: &Path, ignore: IgnorePatterns) -> Result<Self, FilesError> {
+        let root = RootDir::open_host(dir)?;
+        Ok(Self { root, ignore, stamps: Stamps::none(), known: Mutex::new(HashMap::new()) })
+    }
+
     /// What a selection holds, by content; hashed once per build.
     pub fn content(&self, selection: &Selection) -> Result<ContentId, FilesError> {
         let known = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

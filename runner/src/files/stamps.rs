@@ -59,6 +59,16 @@ impl Stamps {
         Self { path: path.to_owned(), old, new: Mutex::new(HashMap::new()), changed: AtomicBool::new(false) }
     }
 
+    /// Remembers within this build only.
+    pub fn none() -> Self {
+        Self {
+            path: PathBuf::new(),
+            old: HashMap::new(),
+            new: Mutex::new(HashMap::new()),
+            changed: AtomicBool::new(false),
+        }
+    }
+
     /// The hash of the file, if it is certain to be the one that was hashed.
     pub fn get(&self, path: &Path, stat: &Stat) -> Option<blake3::Hash> {
         let same = |(stamp, hash): &(Stamp, blake3::Hash)| (*stamp == Stamp::of(stat)).then_some(*hash);
@@ -87,7 +97,7 @@ impl Stamps {
             self.old.iter().map(|(path, entry)| (path.as_path(), entry)).collect();
         all.extend(new.iter().map(|(path, entry)| (path.as_path(), entry)));
         let bytes = encode(&all);
-        let Some(dir) = self.path.parent() else { return };
+        let Some(dir) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) else { return };
         if let Ok(mut file) = tempfile::NamedTempFile::new_in(dir)
             && file.write_all(&bytes).is_ok()
         {

@@ -15,8 +15,8 @@ use super::lower::Lowering;
 use super::options::PlanOptions;
 use super::scope::Globals;
 use super::stage::{StageState, StepNames};
-use crate::op::{ContextOp, ImageOp, Op, ResolvedImage};
-use crate::world::{World, WorldError};
+use crate::op::{ContextOp, CopyOp, CopySource, ImageOp, Op, ResolvedImage, Selection, Unpack};
+use crate::world::{Named, World, WorldError};
 use crate::{Graph, Vertex, VertexId};
 
 /// What a stage, or a `--from`, is built on.
@@ -158,17 +158,17 @@ impl<'a> Planner<'a> {
             let hint = "give the ARG a default before the first FROM, or pass --build-arg";
             return Err(PlanProblem::input(message, from.image.span).hint(hint));
         }
-        if let Some(name) = &from.name
-            && self.world.has_context(name)
-        {
-            return Ok((Base::Context(name.value.clone()), platform));
+        if let Some(named) = from.name.as_ref().and_then(|name| self.world.named(name)) {
+            return Ok((named_base(named, &platform), platform));
         }
         let earlier = self.dockerfile.stages[..index].iter().rposition(|stage| is_named(stage, &image));
         let base = match earlier {
             Some(earlier) => Base::Stage(earlier),
-            None if self.world.has_context(&image) => Base::Context(image),
-            None if image == "scratch" => Base::Scratch,
-            None => Base::Image(image, platform.clone()),
+            None => match self.world.named(&image) {
+                Some(named) => named_base(named, &platform),
+                None if image == "scratch" => Base::Scratch,
+                None => Base::Image(image, platform.clone()),
+            },
         };
         Ok((base, platform))
     }
@@ -249,8 +249,8 @@ impl<'a> Planner<'a> {
                 Err(format!("invalid stage index {number}"))
             };
         }
-        if self.world.has_context(from) {
-            return Ok(Base::Context(from.to_owned()));
+        if let Some(named) = self.world.named(from) {
+            return Ok(named_base(named, &self.options.platform));
         }
         if stages[index..].iter().any(|stage| is_named(stage, &lower)) {
             let current = self.stage_name(index);
@@ -383,8 +383,8 @@ impl<'a> Planner<'a> {
                 StageState::scratch(files, &platform)
             }
             Base::Context(_) => {
-                let problem = PlanProblem::input("a build context cannot be a stage's base", span);
-                return Err(vec![problem.hint("use it with COPY --from or RUN --mount=from")]);
+                let files = self.context_as_files(&base, span).map_err(|p| vec![p])?;
+                StageState::scratch(files, &platform)
             }
             Base::Image(reference, platform) => {
                 let image = self.image(reference, platform, stage.from.image.span).map_err(|p| vec![p])?;
@@ -394,6 +394,10 @@ impl<'a> Planner<'a> {
                 StageState::over(files, image.config, platform)
             }
         };
+        // A stage that --build-context replaced is what stands there instead, and nothing is done to it.
+        if stage.from.name.as_ref().is_some_and(|name| self.world.named(name).is_some()) {
+            return Ok(state);
+        }
         let triggers = self.triggers(&state, span)?;
         let steps = total + triggers.iter().filter(|t| is_step(&t.kind)).count();
         let mut names = StepNames::new(shown, &name, steps + usize::from(counts_from));
@@ -407,6 +411,31 @@ impl<'a> Planner<'a> {
             }
         }
         Lowering::new(self, index, &name, state, names).lower(&triggers, &stage.instructions)
+    }
+
+    /// A directory as the files of a stage: all of it, copied onto nothing.
+    fn context_as_files(&mut self, base: &Base, span: Span) -> Result<VertexId, PlanProblem> {
+        let context = self.source_vertex(base, span)?;
+        let nothing = self.source_vertex(&Base::Scratch, span)?;
+        let selection = Selection { required: true, ..Selection::path(String::new()) };
+        let op = Op::Copy(CopyOp {
+            sources: vec![CopySource::Files { input: 1, selection, unpack: Unpack::Never }],
+            dest: "/".into(),
+            chown: None,
+            chmod: None,
+            parents: false,
+            link: false,
+            reset_owner: true,
+        });
+        let label = self.graph.vertex(context).label.clone();
+        Ok(self.graph.add(Vertex {
+            op,
+            inputs: vec![nothing, context],
+            span: Some(span),
+            label,
+            stage: String::new(),
+            no_cache: false,
+        }))
     }
 
     /// The base's ONBUILD triggers, parsed.
@@ -427,6 +456,14 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(triggers)
+    }
+}
+
+/// What stands for a name that `--build-context` gave.
+fn named_base(named: Named, platform: &Platform) -> Base {
+    match named {
+        Named::Directory(name) => Base::Context(name),
+        Named::Image(reference) => Base::Image(reference, platform.clone()),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The words of `forge build`, read: whatever is wrong with them is said before anything is done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use forge_exporter::Output;
 use forge_parser::ast::Network;
@@ -12,6 +11,7 @@ use forge_store::Platform;
 
 use super::call::{Call, Method};
 use crate::args::{Build, NetworkMode};
+use crate::contexts::{NamedSource, parse_named};
 use crate::failure::{Failure, Kind};
 use crate::registries::parse_reference;
 use crate::{environment, secrets};
@@ -27,7 +27,7 @@ pub struct Request {
     /// `-o`.
     pub outputs: Vec<Output>,
     /// `--build-context`.
-    pub contexts: Vec<(String, PathBuf)>,
+    pub contexts: Vec<(String, NamedSource)>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub epoch: Option<i64>,
     /// `--secret` and `--ssh`.
@@ -70,7 +70,7 @@ impl Request {
             call,
             names: Vec::new(),
             outputs: outputs.map_err(|e| Failure::new(Kind::Usage, e, None))?,
-            contexts: args.build_contexts.iter().map(|text| named_context(text)).collect::<Result<_, _>>()?,
+            contexts: args.build_contexts.iter().map(|text| parse_named(text)).collect::<Result<_, _>>()?,
             epoch,
             secrets: secrets::read(&args.secrets, &args.ssh)?,
         };
@@ -149,22 +149,6 @@ fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, Failure> 
     text.parse()
         .map(Some)
         .map_err(|_| usage(&format!("invalid SOURCE_DATE_EPOCH: {text}"), "give it in seconds since 1970"))
-}
-
-fn named_context(text: &str) -> Result<(String, PathBuf), Failure> {
-    let Some((name, source)) = text.split_once('=') else {
-        return Err(usage(&format!("--build-context {text} has no value"), "write NAME=DIR"));
-    };
-    let name = name.to_lowercase();
-    if matches!(name.as_str(), "context" | "scratch" | "") {
-        return Err(usage(&format!("`{name}` cannot be the name of a build context"), "choose another name"));
-    }
-    if source.contains("://") || forge_parser::is_git_reference(source) {
-        let message =
-            format!("this version of forge takes directories as build contexts only, not `{source}`");
-        return Err(usage(&message, "fetch it and give the directory"));
-    }
-    Ok((name, PathBuf::from(source)))
 }
 
 fn network(mode: NetworkMode) -> Network {
