@@ -3,7 +3,7 @@
 //! SQLite in WAL mode with `synchronous=NORMAL`: a commit costs microseconds, a crash of the process loses
 //! nothing, and a power cut may lose the last commits but never corrupts. Nothing is believed because its file
 //! is there, only because the index says so; and a row that names the boot it was written in counts only within
-//! that boot, until [`Index::mark_durable`] says that the file system was synced after it.
+//! that boot, until a later commit says that the file system was synced after it.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};

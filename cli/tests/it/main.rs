@@ -6,6 +6,7 @@
 mod support;
 
 mod caching;
+mod contexts;
 mod errors;
 mod interruption;
 
@@ -13,5 +14,6 @@ mod outputs;
 mod progress;
 mod registries;
 mod running;
+mod steps;
 mod store;
 mod walkthrough;

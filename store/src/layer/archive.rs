@@ -15,7 +15,7 @@ pub fn is_archive(file: impl Read + Send) -> bool {
 /// Unpacks an archive from its beginning.
 ///
 /// # Errors
-/// As [`unpack`].
+/// As [`unpack()`].
 pub fn unpack_archive(
     mut file: impl Read + Seek + Send,
     root: &RootDir,

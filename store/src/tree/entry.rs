@@ -110,7 +110,7 @@ impl Entry {
     }
 
     /// The extended attributes that the walk was told to read, of regular files and directories. Of a file that is
-    /// opened anyway, [`OpenFile::xattrs`] is faster.
+    /// opened anyway, [`super::OpenFile::xattrs`] is faster.
     pub fn xattrs(&self) -> Result<Xattrs, TreeError> {
         if self.node != Node::Regular || self.options.xattrs == XattrFilter::None {
             return Ok(self.xattrs.clone());

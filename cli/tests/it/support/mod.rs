@@ -8,7 +8,7 @@ mod residue;
 mod tools;
 
 pub use base::debian_rootfs;
-pub use lab::{Builder, Lab, Started};
+pub use lab::{Builder, Lab, Outcome, Started};
 pub use netns::NetNs;
 pub use registry::Registry;
 pub use residue::{Marker, soon};

@@ -32,7 +32,7 @@ pub struct Entry {
 /// The type of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A regular file; a contiguous one is one too. [`TarReader::next_piece`] gives its bytes.
+    /// A regular file; a contiguous one is one too. [`super::TarReader::next_piece`] gives its bytes.
     Regular,
     /// Another name of the entry at this path, which is never empty.
     HardLink(Vec<u8>),
