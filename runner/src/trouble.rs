@@ -49,6 +49,8 @@ pub fn of_start(failure: &Failure) -> WorldError {
         // errno 0: the files could be read, and there is no such user in them.
         Phase::User if failure.errno == 0 => WorldError::new(TroubleKind::Input, failure.object.clone())
             .hint("create the user in an earlier RUN step, or give a number"),
+        Phase::User => WorldError::new(TroubleKind::Input, failure.to_string())
+            .hint("/etc/passwd and /etc/group of the image must be ordinary files"),
         _ => of_sandbox(failure),
     }
 }

@@ -34,13 +34,7 @@ pub fn copy(
     let upper = Upper::new(draft, below, marks)?;
     let chmod =
         op.chmod.as_deref().map(Chmod::parse).transpose().map_err(|e| FilesError::Mode(e.to_string()))?;
-    let chown = match &op.chown {
-        Some(spec) => {
-            let ids = lookup_owner(below, spec)?;
-            Some((ids.uid, ids.gid))
-        }
-        None => None,
-    };
+    let chown = op.chown.as_deref().map(|spec| lookup_owner(below, spec)).transpose()?;
     let mut copier = Copier {
         upper,
         op,

@@ -7,20 +7,40 @@ use forge_store::rootdir::FileKind;
 
 use super::error::{At, FilesError};
 use super::view::{TreeView, resolve};
-use crate::user::{Ids, resolve_user};
+use crate::user::{MAX_ID, resolve_user};
 
 /// The most of `/etc/passwd` and `/etc/group` that is read, in bytes.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// The ids that `user[:group]` names in a tree.
+/// The user and group id that `user[:group]` names in a tree.
+///
+/// A number is an id as it stands, and without a group it is the group's, too (unlike USER, which asks the tree's
+/// `/etc/passwd` about numbers); the tree's files are read for names only.
 ///
 /// # Errors
 /// [`FilesError::Owner`] for names that the tree's `/etc/passwd` and `/etc/group` do not hold. BuildKit takes
 /// 0 then, which gives files to root that were meant for somebody else.
-pub fn lookup_owner(view: &dyn TreeView, spec: &str) -> Result<Ids, FilesError> {
+pub fn lookup_owner(view: &dyn TreeView, spec: &str) -> Result<(u32, u32), FilesError> {
+    let (user, group) = match spec.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (spec, None),
+    };
+    match (id(user), group.map(id)) {
+        (Some(uid), None) => return Ok((uid, uid)),
+        (Some(uid), Some(Some(gid))) => return Ok((uid, gid)),
+        _ => {}
+    }
     let passwd = read_small(view, Path::new("etc/passwd"))?;
-    let group = read_small(view, Path::new("etc/group"))?;
-    resolve_user(spec, &passwd, &group).map_err(|error| FilesError::Owner(error.to_string()))
+    let groups = read_small(view, Path::new("etc/group"))?;
+    let found = resolve_user(spec, &passwd, &groups).map_err(|e| FilesError::Owner(e.to_string()))?;
+    let gid = group.and_then(id).unwrap_or(found.gid);
+    Ok((id(user).unwrap_or(found.uid), gid))
+}
+
+/// A number that is an id.
+fn id(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|id| digits && *id <= MAX_ID)
 }
 
 /// A regular file's bytes; none if there is no such file.

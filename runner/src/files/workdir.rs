@@ -21,10 +21,7 @@ pub fn make_workdir(
 ) -> Result<(), FilesError> {
     let owner = match op.user.as_str() {
         "" => (0, 0),
-        user => {
-            let ids = lookup_owner(below, user)?;
-            (ids.uid, ids.gid)
-        }
+        user => lookup_owner(below, user)?,
     };
     let upper = Upper::new(draft, below, marks)?;
     let path = upper.resolve(Path::new(&op.path))?;

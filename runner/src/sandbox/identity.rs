@@ -16,6 +16,11 @@ pub(super) fn of(user: &User) -> Result<Ids, Failure> {
             let home = read("etc/passwd").ok().and_then(|passwd| home_of(*uid, &passwd));
             Ok(Ids { uid: *uid, gid: *gid, groups: groups.clone(), home })
         }
+        // Nobody was named, so nothing that an image may hold in place of these files keeps root from being root.
+        User::Named(name) if name.is_empty() => {
+            let home = read("etc/passwd").ok().and_then(|passwd| home_of(0, &passwd));
+            Ok(Ids { uid: 0, gid: 0, groups: vec![0], home })
+        }
         User::Named(name) => {
             let passwd = read("etc/passwd").at(Phase::User, "/etc/passwd")?;
             let group = read("etc/group").at(Phase::User, "/etc/group")?;
