@@ -5,6 +5,7 @@
 
 mod support;
 
+mod agreement;
 mod caching;
 mod contexts;
 mod errors;
