@@ -76,7 +76,7 @@ pub fn run_container(
     let (stdio, ends) = streams().map_err(trouble::of_sandbox)?;
     let netns = lease.as_ref().and_then(Lease::netns);
     let job = Job { spec: &spec, stdio, handles: Vec::new(), netns, cgroup };
-    let running = Arc::new(zygote.spawn(job).map_err(trouble::of_sandbox)?);
+    let running = Arc::new(zygote.spawn(job).map_err(trouble::of_zygote)?);
     started(running.clone());
     pass_on(ends);
     running.wait().map_err(|failure| trouble::of_start(&failure))

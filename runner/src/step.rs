@@ -139,7 +139,7 @@ impl<'a> Steps<'a> {
         let zygote = self.zygote()?;
         let netns = lease.and_then(Lease::netns);
         let running =
-            zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }).map_err(trouble::of_sandbox)?;
+            zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }).map_err(trouble::of_zygote)?;
         let running = Arc::new(running);
         lock(&self.running).insert(job.step, running.clone());
         if self.cancelled.load(Ordering::SeqCst) {

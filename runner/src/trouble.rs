@@ -6,6 +6,7 @@ use forge_solver::{TroubleKind, WorldError};
 use forge_store::StoreError;
 
 use crate::files::FilesError;
+use crate::zygote::ZygoteError;
 use crate::{Failure, Phase};
 
 /// Sorts an error of files that are selected, hashed or copied.
@@ -46,12 +47,22 @@ pub fn of_start(failure: &Failure) -> WorldError {
             .hint("is the program in the image, built for this platform, and executable?"),
         Phase::WorkingDirectory => WorldError::new(TroubleKind::Input, failure.to_string())
             .hint("the working directory must be a directory of the image"),
+        Phase::Namespaces if failure.errno == libc::EPERM => of_sandbox(failure)
+            .hint("namespaces need CAP_SYS_ADMIN: run forge as root with it, or as an ordinary user"),
         // errno 0: the files could be read, and there is no such user in them.
         Phase::User if failure.errno == 0 => WorldError::new(TroubleKind::Input, failure.object.clone())
             .hint("create the user in an earlier RUN step, or give a number"),
         Phase::User => WorldError::new(TroubleKind::Input, failure.to_string())
             .hint("/etc/passwd and /etc/group of the image must be ordinary files"),
         _ => of_sandbox(failure),
+    }
+}
+
+/// A sandbox that the zygote could not make.
+pub fn of_zygote(error: ZygoteError) -> WorldError {
+    match error {
+        ZygoteError::Sandbox(failure) => of_start(&failure),
+        other => of_sandbox(other),
     }
 }
 
