@@ -69,6 +69,16 @@ impl Failure {
         Self { kind, reports: vec![format!("error: {message}{hint}")] }
     }
 
+    /// A file of the user's that could not be written.
+    pub fn of_output(path: &std::path::Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let message = format!("cannot write {}: {error}", path.display());
+        match error.kind() {
+            StorageFull | QuotaExceeded => Self::new(Kind::DiskFull, message, Some("free some space".into())),
+            _ => Self::new(Kind::System, message, None),
+        }
+    }
+
     /// A failure that says nothing: the exit code is all there is.
     pub fn silent(kind: Kind) -> Self {
         Self { kind, reports: Vec::new() }

@@ -44,6 +44,10 @@ impl ExportError {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
+            // What wrote there kept the kernel's words only.
+            Self::Destination(detail) => {
+                detail.contains("No space left") || detail.contains("quota exceeded")
+            }
             _ => false,
         }
     }

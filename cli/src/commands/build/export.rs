@@ -191,8 +191,7 @@ impl Export<'_> {
 
 /// Writes a file aside and renames it; `-` is standard output.
 fn to_file(dest: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
-    let fail =
-        |e: io::Error| Failure::new(Kind::System, format!("cannot write {}: {e}", dest.display()), None);
+    let fail = |e: io::Error| Failure::of_output(dest, &e);
     if dest == Path::new("-") {
         let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
         write(&mut out)?;
@@ -209,8 +208,7 @@ fn to_file(dest: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    std::fs::write(path, bytes)
-        .map_err(|e| Failure::new(Kind::System, format!("cannot write {}: {e}", path.display()), None))
+    std::fs::write(path, bytes).map_err(|e| Failure::of_output(path, &e))
 }
 
 fn name_of(reference: &Reference) -> Name {
