@@ -7,11 +7,14 @@ mod support;
 
 mod agreement;
 mod caching;
+mod concurrency;
 mod contexts;
+mod disk;
 mod errors;
 mod interruption;
-
+mod judges;
 mod outputs;
+mod permissions;
 mod progress;
 mod registries;
 mod running;

@@ -120,7 +120,7 @@ impl Lab {
         if self.builder == Builder::User {
             let (uid, gid) = test_user();
             let identity = [format!("--reuid={uid}"), format!("--regid={gid}"), "--init-groups".into()];
-            words.push("setpriv".into());
+            words.push("/usr/bin/setpriv".into());
             words.extend(identity);
             own = self.at("forge");
         }

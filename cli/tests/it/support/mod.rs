@@ -2,14 +2,14 @@
 
 mod base;
 mod lab;
-mod netns;
+mod namespaces;
 mod registry;
 mod residue;
 mod tools;
 
 pub use base::debian_rootfs;
 pub use lab::{Builder, Lab, Outcome, Started};
-pub use netns::NetNs;
+pub use namespaces::{NetNs, UserNs};
 pub use registry::Registry;
 pub use residue::{Marker, soon};
 pub use tools::{json, tool, try_tool};

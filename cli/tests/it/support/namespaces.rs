@@ -1,4 +1,5 @@
-//! A network of its own, so that tests which need fixed ports do not meet.
+//! Namespaces to start forge in: a network of its own, so that tests which need fixed ports do not meet; users
+//! without the right to namespaces.
 
 use std::process::{Child, Command, Stdio};
 
@@ -41,6 +42,41 @@ impl NetNs {
         );
         let words = [&self.enter()[1..], &["bash".into(), "-c".into(), script]].concat();
         String::from_utf8_lossy(&try_tool("nsenter", &words).stdout).into_owned()
+    }
+}
+
+/// A user namespace where every user is itself, and in which no other namespace may be made; gone with the value.
+pub struct UserNs(Child);
+
+impl UserNs {
+    pub fn without_others() -> Self {
+        let child =
+            Command::new("unshare").args(["--user", "sleep", "3600"]).stdin(Stdio::null()).spawn().unwrap();
+        let userns = Self(child);
+        let pid = userns.0.id();
+        let own = std::fs::read_link("/proc/self/ns/user").unwrap();
+        let its = format!("/proc/{pid}/ns/user");
+        soon("a user namespace is there", || std::fs::read_link(&its).is_ok_and(|its| its != own));
+        for map in ["uid_map", "gid_map"] {
+            std::fs::write(format!("/proc/{pid}/{map}"), "0 0 1000000").unwrap();
+        }
+        userns
+    }
+
+    /// The command and its first arguments that start another command in here.
+    pub fn enter(&self) -> Vec<String> {
+        let pid = self.0.id().to_string();
+        let limit = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+        let words =
+            ["nsenter", "--user", "--preserve-credentials", "--target", &pid, "sh", "-c", limit, "sh"];
+        words.map(String::from).into()
+    }
+}
+
+impl Drop for UserNs {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
