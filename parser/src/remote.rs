@@ -17,16 +17,25 @@ pub fn is_git_reference(source: &str) -> bool {
     has_scheme(source, "git") || has_scheme(source, "ssh") || is_scp(before_fragment)
 }
 
-/// An address for people, histories and logs: whoever it says to be is hidden, unless that is a mere user of ssh.
-pub fn redacted(source: &str) -> String {
-    let Some((scheme, rest)) = source.split_once("://") else { return source.to_owned() };
-    let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..host_end].rfind('@') {
-        Some(at) if !scheme.eq_ignore_ascii_case("ssh") || rest[..at].contains(':') => {
-            format!("{scheme}://xxxxx{}", &rest[at..])
-        }
-        _ => source.to_owned(),
+/// A text for people, histories and logs: whoever an address in it says to be is hidden, unless that is a mere user
+/// of ssh.
+pub fn redacted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let is_ssh = before.to_ascii_lowercase().ends_with("ssh");
+        let host_end = after.find(|c: char| "/?#".contains(c) || c.is_whitespace()).unwrap_or(after.len());
+        rest = match after[..host_end].rfind('@') {
+            Some(at) if !is_ssh || after[..at].contains(':') => {
+                shown.push_str("xxxxx");
+                &after[at..]
+            }
+            _ => after,
+        };
     }
+    shown + rest
 }
 
 /// The name that ADD gives to what a URL leads to: the last element of its path.
@@ -87,6 +96,10 @@ mod tests {
         }
         assert_eq!(redacted("https://u:p@h/x?a@b"), "https://xxxxx@h/x?a@b");
         assert_eq!(redacted("https://h/x@y"), "https://h/x@y");
+        assert_eq!(
+            redacted("ADD http://a:b@h ssh://git@h ssh://u:p@h/ c@d"),
+            "ADD http://xxxxx@h ssh://git@h ssh://xxxxx@h/ c@d"
+        );
     }
 
     #[test]

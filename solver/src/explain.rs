@@ -61,6 +61,7 @@ pub fn steps(graph: &Graph, contents: impl Fn(VertexId, usize) -> Vec<ContentId>
             *place += 1;
             let slot = match &vertex.op {
                 Op::Image(image) => format!("image {}", image.reference),
+                Op::Http(_) | Op::Git(_) => format!("source {}", vertex.label),
                 _ => format!("{}#{place}", vertex.stage),
             };
             let facts = facts(&vertex.op, |input| contents(id, input));
@@ -81,8 +82,15 @@ fn facts(op: &Op, contents: impl Fn(usize) -> Vec<ContentId>) -> BTreeMap<String
         }
         Op::Copy(op) => copy_facts(op, &contents, &mut add),
         Op::Run(op) => run_facts(op, &contents, &mut add),
-        #[allow(unreachable_patterns, reason = "sources of other kinds have their digest in their label")]
-        _ => {}
+        Op::Http(op) => {
+            add("digest", op.digest.to_string());
+            add("name", op.name.clone());
+            add("time", op.mtime.to_string());
+        }
+        Op::Git(op) => {
+            add("commit", op.commit.clone());
+            add("directory", op.reference.subdir.clone());
+        }
     }
     facts
 }

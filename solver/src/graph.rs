@@ -60,6 +60,11 @@ impl Graph {
         self.graph[NodeIndex::new(id.index())].label = label;
     }
 
+    /// Says what a vertex does that stood there without: a source whose digest was not known yet.
+    pub(crate) fn set_op(&mut self, id: VertexId, op: Op) {
+        self.graph[NodeIndex::new(id.index())].op = op;
+    }
+
     /// The vertex behind an id.
     pub fn vertex(&self, id: VertexId) -> &Vertex {
         &self.graph[NodeIndex::new(id.index())]

@@ -10,7 +10,11 @@ use std::fmt;
 use forge_store::{ContentId, Platform, Snapshot};
 use serde::{Deserialize, Serialize};
 
-use crate::op::{CopyOp, CopySource, ImageOp, MountOp, Op, RunOp, Selection, Unpack, WorkdirOp};
+use forge_parser::{GitMtime, GitReference};
+
+use crate::op::{
+    CopyOp, CopySource, GitOp, HttpOp, ImageOp, MountOp, Op, RunOp, Selection, Unpack, WorkdirOp,
+};
 
 /// Part of every key: keys of another version never meet.
 const VERSION: &str = "forge cache key v1";
@@ -86,6 +90,13 @@ fn hash_op(hasher: &mut KeyHasher, op: &Op) {
         }
         // A context is never a result: whoever reads it has what was selected of it in the key.
         Op::Context(_) => hasher.text("op", "context"),
+        Op::Http(HttpOp { digest, name, mtime }) => {
+            hasher.text("op", "http");
+            hasher.text("digest", &digest.to_string());
+            hasher.text("name", name);
+            hasher.bytes("mtime", &mtime.to_le_bytes());
+        }
+        Op::Git(op) => hash_git(hasher, op),
         Op::Copy(op) => hash_copy(hasher, op),
         Op::Run(op) => hash_run(hasher, op),
         Op::Workdir(WorkdirOp { path, user }) => {
@@ -94,6 +105,29 @@ fn hash_op(hasher: &mut KeyHasher, op: &Op) {
             hasher.text("user", user);
         }
     }
+}
+
+fn hash_git(hasher: &mut KeyHasher, op: &GitOp) {
+    let GitOp { reference, commit, keep_git_dir } = op;
+    // The commit says what the reference meant; a checksum that did not hold would have been an error.
+    let GitReference {
+        remote: _,
+        reference: _,
+        subdir,
+        checksum: _,
+        keep_git_dir: _,
+        submodules,
+        fetch_by_commit: _,
+        mtime,
+    } = reference;
+    hasher.text("op", "git");
+    // A `.git` that is kept, and the addresses of submodules, name the repository.
+    hasher.text("remote", &reference.shown_remote());
+    hasher.text("commit", commit);
+    hasher.text("subdir", subdir);
+    hasher.flag("keep git dir", *keep_git_dir);
+    hasher.flag("submodules", *submodules);
+    hasher.flag("commit time", *mtime == GitMtime::Commit);
 }
 
 fn hash_copy(hasher: &mut KeyHasher, op: &CopyOp) {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use forge_parser::GitReference;
 use forge_parser::ast::{MountKind, Network, Security, Sharing};
 use forge_store::{Digest, ImageConfig, Platform, Snapshot};
 
 /// The parser's words that ops are made of.
 pub mod types {
     pub use forge_parser::ast::{MountKind, Network, Security, Sharing};
+    pub use forge_parser::{GitMtime, GitReference};
 }
 
 /// One operation.
@@ -19,6 +21,10 @@ pub enum Op {
     Image(ImageOp),
     /// A directory on this machine, seen through its ignore file. No inputs.
     Context(ContextOp),
+    /// A file at a URL, as the one file of a tree. No inputs.
+    Http(HttpOp),
+    /// A directory of a git repository. No inputs.
+    Git(GitOp),
     /// COPY and ADD. Inputs: the files to copy onto, then the sources.
     Copy(CopyOp),
     /// RUN. Inputs: the rootfs, then what its mounts name.
@@ -43,6 +49,28 @@ pub struct ImageOp {
 pub struct ContextOp {
     /// `context`, or the name that `--build-context` gave it.
     pub name: String,
+}
+
+/// A file at a URL, resolved: its bytes are in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpOp {
+    /// Its bytes.
+    pub digest: Digest,
+    /// What it is called in the tree.
+    pub name: String,
+    /// Its modification time, in seconds since 1970.
+    pub mtime: i64,
+}
+
+/// A git repository at a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitOp {
+    /// The repository, and what is wanted of it.
+    pub reference: GitReference,
+    /// The commit, whole, in hex: the vertex's identity.
+    pub commit: String,
+    /// `.git` is part of the tree.
+    pub keep_git_dir: bool,
 }
 
 /// COPY or ADD: every source is put at `dest`, in order, into one new layer.
@@ -181,6 +209,24 @@ pub struct WorkdirOp {
     pub path: String,
     /// `USER` as it stands: the owner of what is made.
     pub user: String,
+}
+
+/// What ADD asks of a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpSource {
+    /// The address.
+    pub url: String,
+    /// What its bytes must be: `--checksum`.
+    pub checksum: Option<Digest>,
+}
+
+/// What [`crate::world::World::resolve_http`] finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedHttp {
+    /// Its bytes, which are in the store.
+    pub digest: Digest,
+    /// `Last-Modified`, in seconds since 1970; 0 where the server says nothing.
+    pub mtime: i64,
 }
 
 /// What [`crate::world::World::resolve_image`] finds.

@@ -57,7 +57,7 @@ fn op_name(op: &Op) -> &'static str {
         Op::Copy(_) => "copy",
         Op::Run(_) => "run",
         Op::Workdir(_) => "workdir",
-        #[allow(unreachable_patterns, reason = "sources are added as the language needs them")]
-        _ => "source",
+        Op::Http(_) => "http",
+        Op::Git(_) => "git",
     }
 }

@@ -6,7 +6,9 @@ use forge_store::{ContentId, Platform, Snapshot};
 
 use crate::event::{Events, StepId};
 use crate::key::CacheKey;
-use crate::op::{Op, ResolvedImage, Selection};
+use forge_parser::GitReference;
+
+use crate::op::{HttpSource, Op, ResolvedHttp, ResolvedImage, Selection};
 use crate::record::Record;
 
 /// Why something outside could not be had. The command line sorts it by `kind`.
@@ -76,6 +78,12 @@ pub trait World: Sync {
 
     /// What `--build-context` gave under this name of a stage, an image or a source; none if it gave nothing.
     fn named(&self, name: &str) -> Option<Named>;
+
+    /// Finds out what is at a URL now, and sees to it that its bytes are in the store.
+    fn resolve_http(&self, source: &HttpSource) -> Result<ResolvedHttp, WorldError>;
+
+    /// Finds out which commit a repository's reference stands for now: whole, in hex.
+    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError>;
 
     /// True if the context's ignore file excludes the path for certain: nothing in it takes anything back.
     fn is_ignored(&self, context: &str, path: &str) -> bool;

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forge_parser::ast::{MountKind, Network, Security, Sharing};
+use forge_solver::op::types::{GitMtime, GitReference};
 use forge_solver::op::{
-    ContextOp, CopyOp, CopySource, ImageOp, MountOp, RunOp, Selection, Unpack, WorkdirOp,
+    ContextOp, CopyOp, CopySource, GitOp, HttpOp, ImageOp, MountOp, RunOp, Selection, Unpack, WorkdirOp,
 };
 use forge_solver::{CacheKey, InputKey, Op};
 use forge_store::{ContentId, Digest, Layer, LayerId, Platform, Snapshot};
@@ -68,6 +69,17 @@ fn copy() -> CopyOp {
     }
 }
 
+fn http() -> Op {
+    Op::Http(HttpOp { digest: Digest::of(b"file"), name: "file".into(), mtime: 784_111_777 })
+}
+
+fn git(edit: impl FnOnce(&mut GitOp)) -> Op {
+    let reference = GitReference::parse("https://host/repository.git#main:sub").unwrap();
+    let mut op = GitOp { reference, commit: "c".repeat(40), keep_git_dir: false };
+    edit(&mut op);
+    Op::Git(op)
+}
+
 fn key_of_run(op: RunOp) -> CacheKey {
     CacheKey::new(&Op::Run(Box::new(op)), &[InputKey::Made(CacheKey::new(&Op::Scratch, &[]))])
 }
@@ -91,6 +103,8 @@ fn golden() -> Vec<(&'static str, CacheKey)> {
         ("scratch", CacheKey::new(&Op::Scratch, &[])),
         ("image", CacheKey::new(&Op::Image(image), &[])),
         ("context", CacheKey::new(&Op::Context(ContextOp { name: "context".into() }), &[])),
+        ("http", CacheKey::new(&http(), &[])),
+        ("git", CacheKey::new(&git(|_| ()), &[])),
         ("workdir", CacheKey::new(&workdir, std::slice::from_ref(&base))),
         ("workdir over files", CacheKey::new(&workdir, &[InputKey::Snapshot(snapshot)])),
         ("run", key_of_run(run())),
@@ -120,6 +134,27 @@ fn what_is_not_a_steps_meaning_is_not_in_its_key() {
     same(with(MountOp { id: "another".into(), ..mount() }));
     same(with(MountOp { sharing: Sharing::Locked, ..mount() }));
     same(with(MountOp { required: true, ..mount() }));
+}
+
+#[test]
+fn a_repositorys_key_is_its_commit_and_what_is_taken_of_it() {
+    let key = |edit: fn(&mut GitOp)| CacheKey::new(&git(edit), &[]);
+    let same = key(|_| ());
+    assert_eq!(key(|op| op.reference.reference = Some("v1".into())), same, "the commit says what was meant");
+    assert_eq!(key(|op| op.reference.checksum = Some("cc".into())), same);
+    for changed in [
+        key(|op| op.commit = "d".repeat(40)),
+        key(|op| op.keep_git_dir = true),
+        key(|op| op.reference.subdir.clear()),
+        key(|op| op.reference.submodules = false),
+        key(|op| op.reference.mtime = GitMtime::Checkout),
+        key(|op| op.reference.remote = "https://other/repository.git".into()),
+    ] {
+        assert_ne!(changed, same);
+    }
+    let with_password = |op: &mut GitOp| op.reference.remote = "https://u:one@host/repository.git".into();
+    let with_another = |op: &mut GitOp| op.reference.remote = "https://u:two@host/repository.git".into();
+    assert_eq!(key(with_password), key(with_another), "passwords are in no key");
 }
 
 /// One change of a step that matters.

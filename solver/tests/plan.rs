@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forge_parser::ast::Network;
-use forge_solver::op::{ResolvedImage, Selection};
+use forge_solver::op::types::GitReference;
+use forge_solver::op::{CopySource, HttpSource, ResolvedHttp, ResolvedImage, Selection};
 use forge_solver::{Named, Op, Plan, PlanOptions, TroubleKind, World, WorldError};
 use forge_store::{ContentId, Digest, ImageConfig, Platform, Snapshot};
 
-/// Images by name; a context in which everything is there but `missing` and what begins with `ignored`.
+/// Images by name, named contexts; contexts in which everything is there but `missing`, and URLs and repositories
+/// likewise.
 #[derive(Default)]
 struct Fake {
     images: BTreeMap<&'static str, ImageConfig>,
+    contexts: BTreeMap<&'static str, Named>,
 }
 
 impl World for Fake {
@@ -25,8 +28,20 @@ impl World for Fake {
             snapshot: Snapshot::default(),
         })
     }
-    fn named(&self, _: &str) -> Option<Named> {
-        None
+    fn named(&self, name: &str) -> Option<Named> {
+        self.contexts.get(name).cloned()
+    }
+    fn resolve_http(&self, source: &HttpSource) -> Result<ResolvedHttp, WorldError> {
+        if source.url.ends_with("/missing") {
+            return Err(WorldError::new(TroubleKind::NotFound, "it is not there"));
+        }
+        Ok(ResolvedHttp { digest: Digest::of(source.url.as_bytes()), mtime: 5 })
+    }
+    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError> {
+        if reference.remote.ends_with("/missing.git") {
+            return Err(WorldError::new(TroubleKind::NotFound, "there is no such repository"));
+        }
+        Ok("c".repeat(40))
     }
     fn is_ignored(&self, _: &str, path: &str) -> bool {
         path.starts_with("ignored")
@@ -45,7 +60,7 @@ impl Fake {
         let mut config = ImageConfig::default();
         config.set_platform(&Platform::new("linux", "amd64", None));
         edit(&mut config);
-        Self { images: BTreeMap::from([("base", config)]) }
+        Self { images: BTreeMap::from([("base", config)]), ..Self::default() }
     }
 }
 
@@ -216,4 +231,90 @@ fn arguments_come_from_where_docker_takes_them() {
     assert_eq!(env(&[]), "LATER=2 X=global/default/default-global/linux/ Y=3");
     let given = [("G", "g"), ("D", "d"), ("D2", "e"), ("P", "unseen")];
     assert_eq!(env(&given), "LATER=2 X=g/d/e/linux/ Y=3");
+}
+
+fn ops(plan: &Plan) -> Vec<&Op> {
+    let needed = plan.graph.reachable(plan.target);
+    plan.graph.ids().filter(|id| needed[id.index()]).map(|id| &plan.graph.vertex(id).op).collect()
+}
+
+#[test]
+fn remote_sources_are_vertices_of_their_own() {
+    let text = "FROM base\nARG V=1\nADD https://u:p@h/a-$V.tgz?x https://h/a-$V.tgz local git://h/r#main:sub /d/\n\
+                ADD --keep-git-dir --checksum=abc https://h/r.git?ref=main /r\n\
+                ADD --unpack --exclude=x https://h/a-1.tgz /u/\n";
+    let plan = plan(text, &options(&[]), &Fake::with_base(|_| ())).unwrap();
+    let ops = ops(&plan);
+    let names: Vec<_> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::Http(http) => Some(format!("http {} {}", http.name, http.mtime)),
+            Op::Git(git) => Some(format!("git {} {}", git.reference.subdir, git.keep_git_dir)),
+            _ => None,
+        })
+        .collect();
+    let want = ["http a-1.tgz 5", "http a-1.tgz 5", "git sub false", "git  true"];
+    assert_eq!(names, want, "the same source is there once");
+    let Some(Op::Copy(first)) = ops.iter().find(|op| matches!(op, Op::Copy(copy) if copy.dest == "/d/"))
+    else {
+        panic!("no ADD")
+    };
+    let inputs: Vec<_> = first
+        .sources
+        .iter()
+        .map(|source| match source {
+            CopySource::Files { input, selection, unpack } => (*input, selection.pattern.as_str(), *unpack),
+            CopySource::Inline { .. } => panic!("no heredoc there"),
+        })
+        .collect();
+    use forge_solver::op::Unpack::{IfArchive, Never};
+    assert_eq!(inputs, [(1, "*", Never), (2, "*", Never), (3, "local", IfArchive), (4, "", Never)]);
+    let labels = steps(&plan).join("\n");
+    assert!(labels.contains("https://xxxxx@h/a-1.tgz?x") && !labels.contains("u:p"), "{labels}");
+    let history = format!("{:?}", plan.stage.history);
+    assert!(history.contains("ADD https://xxxxx@h/a-1.tgz?x https://h/a-1.tgz local git://h/r#main:sub /d/"));
+}
+
+#[test]
+fn what_is_wrong_with_remote_sources_is_said_at_once() {
+    let world = Fake::with_base(|_| ());
+    let text = "FROM base\nADD https://h/missing /a\nADD https://h/missing.git /b\nADD https://h/x /c\n";
+    let problems = plan(text, &options(&[]), &world).unwrap_err();
+    assert_eq!(problems, ["it is not there", "there is no such repository"]);
+    let only = PlanOptions { check_only: true, ..options(&[]) };
+    assert!(plan(text, &only, &world).is_ok(), "checks ask nobody");
+    let sum = format!("sha256:{}", "0".repeat(64));
+    for (line, want) in [
+        ("ADD --checksum=md5:00 https://h/x /", "digest `md5:00` does not use sha256"),
+        ("ADD --checksum=zz https://h/x.git /", "expected hex commit hash, got \"zz\""),
+        ("ADD --checksum=ab https://h/x.git?commit=cd /", "conflicting checksum in a git URL"),
+        ("ADD --keep-git-dir=false git://h/x?keep-git-dir /", "inconsistent keep-git-dir configuration"),
+        ("ADD --keep-git-dir https://h/x /", "--keep-git-dir requires a Git source"),
+        ("ADD git://h/x#-u /", "invalid git reference \"-u\""),
+        ("ARG P=x\nADD --checksum=$S $P /", "checksum requires HTTP(S) or Git sources"),
+        ("ARG P=https://h/x\nCOPY $P /", "source can't be a URL for COPY"),
+        ("ARG P=git@h:x\nCOPY $P /", "source can't be a git ref for COPY"),
+    ] {
+        let text = format!("FROM base\n{}\n", line.replace("$S", &sum));
+        let problems = plan(&text, &options(&[]), &world).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with(want), "{line}: {problems:?}");
+    }
+}
+
+#[test]
+fn named_contexts_replace_images_and_stages() {
+    let mut world = Fake::with_base(|config| config.config.env.push("OF=base".into()));
+    let other = ImageConfig { author: "other".into(), ..ImageConfig::default() };
+    world.images.insert("other", other);
+    world.contexts.insert("base", Named::Image("other".into()));
+    world.contexts.insert("files", Named::Directory("files".into()));
+    let plan_of = |text: &str| plan(text, &options(&[]), &world);
+    assert_eq!(plan_of("FROM base\n").unwrap().stage.image.author, "other");
+    let replaced = plan_of("FROM missing-image AS base\nRUN never\nFROM base\nRUN this\n").unwrap();
+    let labels = steps(&replaced).join("\n");
+    assert!(labels.contains("RUN this") && !labels.contains("RUN never"), "{labels}");
+    let from_files = plan_of("FROM files\nCOPY --from=files x /\n").unwrap();
+    let ops = ops(&from_files);
+    assert_eq!(ops.iter().filter(|op| matches!(op, Op::Context(c) if c.name == "files")).count(), 1);
+    assert_eq!(from_files.stage.history.len(), 2, "every layer has its line");
 }

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use forge_parser::ast::{Network, Security};
 use forge_solver::event::Silent;
-use forge_solver::op::{ContextOp, CopyOp, CopySource, ResolvedImage, RunOp, Selection, Unpack};
+use forge_solver::op::types::GitReference;
+use forge_solver::op::{
+    ContextOp, CopyOp, CopySource, HttpSource, ResolvedHttp, ResolvedImage, RunOp, Selection, Unpack,
+};
 use forge_solver::world::{Executor, Job, Named, Records, World};
 use forge_solver::{CacheKey, Graph, Op, Record, Solver, TroubleKind, Vertex, VertexId, WorldError};
 use forge_store::{ContentId, Layer, LayerId, Platform, Snapshot};
@@ -37,6 +40,12 @@ impl World for Fake {
     }
     fn named(&self, _: &str) -> Option<Named> {
         None
+    }
+    fn resolve_http(&self, _: &HttpSource) -> Result<ResolvedHttp, WorldError> {
+        Err(WorldError::new(TroubleKind::NotFound, "there are no URLs here"))
+    }
+    fn resolve_git(&self, _: &GitReference) -> Result<String, WorldError> {
+        Err(WorldError::new(TroubleKind::NotFound, "there are no repositories here"))
     }
     fn is_ignored(&self, _: &str, _: &str) -> bool {
         false

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forge_parser::ast::{Add, Copy, CopyFlags, Heredoc, Instruction, Source};
-use forge_parser::{Chmod, Spanned, Warning, is_git_reference, is_url};
+use forge_parser::{Chmod, Spanned, Warning, is_git_reference, is_url, redacted};
 
 use super::error::PlanProblem;
 use super::lower::Lowering;
@@ -20,6 +20,8 @@ struct Words<'a> {
     flags: &'a CopyFlags,
     parents: bool,
     unpack: Unpack,
+    /// ADD: its sources may be remote.
+    add: Option<&'a Add>,
 }
 
 impl Lowering<'_, '_> {
@@ -38,24 +40,12 @@ impl Lowering<'_, '_> {
             flags: &copy.flags,
             parents: copy.parents,
             unpack: Unpack::Never,
+            add: None,
         };
         self.files(&words, base, instruction)
     }
 
     pub(super) fn add(&mut self, add: &Add, instruction: &Instruction) -> Result<(), PlanProblem> {
-        for source in &add.sources {
-            if let Source::Path(path) = &source.value {
-                let path = self.word(path)?;
-                if is_remote(&path) {
-                    let message = format!("this version of forge cannot ADD remote sources: {path}");
-                    let problem = PlanProblem::input(message, source.span);
-                    return Err(problem.hint("fetch it in a RUN step, or put the file into the context"));
-                }
-            }
-        }
-        if let Some(checksum) = &add.checksum {
-            return Err(PlanProblem::input("checksum requires HTTP(S) or Git sources", checksum.span));
-        }
         let words = Words {
             name: "ADD",
             sources: &add.sources,
@@ -63,6 +53,7 @@ impl Lowering<'_, '_> {
             flags: &add.flags,
             parents: false,
             unpack: if add.unpack == Some(false) { Unpack::Never } else { Unpack::IfArchive },
+            add: Some(add),
         };
         self.files(&words, Base::Context("context".into()), instruction)
     }
@@ -77,32 +68,14 @@ impl Lowering<'_, '_> {
         let label = self.step_label(instruction);
         let mut shown = Vec::new();
         let mut sources = Vec::new();
+        let mut inputs: Vec<VertexId> = Vec::new();
         for source in words.sources {
-            match &source.value {
-                Source::Heredoc(heredoc) => {
-                    shown.push(format!("<<{}", heredoc.name));
-                    sources.push(self.inline(heredoc)?);
-                }
-                Source::Path(path) => {
-                    let path = self.word(path)?;
-                    if words.name == "COPY" && is_remote(&path) {
-                        let what = if is_git_reference(&path) { "a git ref" } else { "a URL" };
-                        let message = format!("source can't be {what} for COPY");
-                        return Err(PlanProblem::input(message, source.span).hint("use ADD for it"));
-                    }
-                    let selection = self.selection(&path, words, &base, source)?;
-                    sources.push(CopySource::Files { input: 1, selection, unpack: words.unpack });
-                    shown.push(path);
-                }
-            }
+            let (copied, text) = self.source(source, words, &base, &mut inputs)?;
+            sources.push(copied);
+            shown.push(text);
         }
         let dest = destination(self.state.workdir(), &dest_text);
         self.check_dest(words, &sources, &dest)?;
-        let needs_files = sources.iter().any(|source| matches!(source, CopySource::Files { .. }));
-        let inputs: Vec<VertexId> = match needs_files {
-            true => vec![self.planner.source_vertex(&base, self.span)?],
-            false => Vec::new(),
-        };
         let created_by = created_by(words, chown.as_deref(), chmod.as_deref(), &shown, &dest_text);
         let op = CopyOp {
             sources,
@@ -116,6 +89,50 @@ impl Lowering<'_, '_> {
         };
         self.push(Op::Copy(op), inputs, label, created_by);
         Ok(())
+    }
+
+    /// One source: where its files come from, and how history names it.
+    fn source(
+        &mut self,
+        source: &Spanned<Source>,
+        words: &Words<'_>,
+        base: &Base,
+        inputs: &mut Vec<VertexId>,
+    ) -> Result<(CopySource, String), PlanProblem> {
+        let path = match &source.value {
+            Source::Heredoc(heredoc) => {
+                return Ok((self.inline(heredoc)?, format!("<<{}", heredoc.name)));
+            }
+            Source::Path(path) => self.word(path)?,
+        };
+        let (vertex, selection, unpack) = match words.add {
+            Some(add) if is_remote(&path) => {
+                let (remote, selection) = self.remote(&path, add, source.span)?;
+                // What comes from elsewhere is unpacked only where that is asked for.
+                let unpack = if add.unpack == Some(true) { Unpack::IfArchive } else { Unpack::Never };
+                (self.planner.remote_vertex(remote, source.span), selection, unpack)
+            }
+            None if is_remote(&path) => {
+                let what = if is_git_reference(&path) { "a git ref" } else { "a URL" };
+                let message = format!("source can't be {what} for COPY");
+                return Err(PlanProblem::input(message, source.span).hint("use ADD for it"));
+            }
+            _ => {
+                if let Some(flag) = words.add.and_then(|add| add.checksum.as_ref()) {
+                    let message = "checksum requires HTTP(S) or Git sources";
+                    return Err(PlanProblem::input(message, flag.span).hint("remove --checksum"));
+                }
+                let selection = self.selection(&path, words, base, source)?;
+                (self.planner.source_vertex(base, self.span)?, selection, words.unpack)
+            }
+        };
+        let place = inputs.iter().position(|known| *known == vertex).unwrap_or_else(|| {
+            inputs.push(vertex);
+            inputs.len() - 1
+        });
+        // Place 0 is what is copied onto.
+        let copied = CopySource::Files { input: place + 1, selection, unpack };
+        Ok((copied, redacted(&path)))
     }
 
     fn optional_flag(&mut self, flag: &Option<Spanned<String>>) -> Result<Option<String>, PlanProblem> {

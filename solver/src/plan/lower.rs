@@ -2,7 +2,7 @@
 
 use forge_parser::ast::{Arg, Command, Healthcheck, Instruction, Kind, Pairs, Words};
 use forge_parser::expand::{ExpandError, Expanded, Expander};
-use forge_parser::{Span, Spanned};
+use forge_parser::{Span, Spanned, redacted};
 use forge_store::image::{Empty, HealthConfig};
 
 use super::error::PlanProblem;
@@ -121,6 +121,7 @@ impl<'p, 'a> Lowering<'p, 'a> {
     /// A step's name: variables that are set are shown with their values.
     pub(super) fn step_label(&mut self, instruction: &Instruction) -> String {
         let shown = self.expander().keep_unset(instruction.source.trim(), &self.state.env);
+        let shown = if matches!(instruction.kind, Kind::Add(_)) { redacted(&shown) } else { shown };
         self.names.next(&shown)
     }
 

@@ -9,6 +9,7 @@ mod lower;
 mod options;
 mod path;
 mod ports;
+mod remote;
 mod run;
 mod scope;
 mod signal;

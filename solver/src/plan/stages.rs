@@ -13,6 +13,7 @@ use super::Plan;
 use super::error::PlanProblem;
 use super::lower::Lowering;
 use super::options::PlanOptions;
+use super::remote::Remote;
 use super::scope::Globals;
 use super::stage::{StageState, StepNames};
 use crate::op::{ContextOp, CopyOp, CopySource, ImageOp, Op, ResolvedImage, Selection, Unpack};
@@ -40,6 +41,8 @@ pub struct Planner<'a> {
     pub(super) world: &'a dyn World,
     pub(super) globals: Globals,
     bases: Vec<(Base, Platform)>,
+    /// Remote sources, each with its vertex and the first place that names it.
+    pub(super) remotes: Vec<(Remote, VertexId, Span)>,
     pub(super) graph: Graph,
     states: Vec<Option<StageState>>,
     sources: HashMap<Base, VertexId>,
@@ -82,6 +85,7 @@ impl<'a> Planner<'a> {
             world,
             globals,
             bases: Vec::new(),
+            remotes: Vec::new(),
             graph: Graph::default(),
             states: vec![None; dockerfile.stages.len()],
             sources: HashMap::new(),
@@ -111,6 +115,7 @@ impl<'a> Planner<'a> {
                 Err(mut more) => problems.append(&mut more),
             }
         }
+        problems.extend(self.resolve_remotes());
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -212,6 +217,9 @@ impl<'a> Planner<'a> {
     /// Every `--from` of a stage, those in its base's triggers included.
     fn froms(&self, index: usize) -> Vec<String> {
         let mut froms = Vec::new();
+        if self.is_replaced(index) {
+            return froms;
+        }
         self.dockerfile.stages[index].instructions.iter().for_each(|own| add_froms(own, &mut froms));
         match &self.bases[index].0 {
             Base::Stage(base) => {
@@ -348,7 +356,13 @@ impl<'a> Planner<'a> {
         Ok(vertex)
     }
 
-    fn add_source(&mut self, op: Op, label: String, span: Span) -> VertexId {
+    /// Whether --build-context put something in the place of the whole stage.
+    fn is_replaced(&self, index: usize) -> bool {
+        let name = self.dockerfile.stages[index].from.name.as_ref();
+        name.is_some_and(|name| self.world.named(name).is_some())
+    }
+
+    pub(super) fn add_source(&mut self, op: Op, label: String, span: Span) -> VertexId {
         self.graph.add(Vertex {
             op,
             inputs: Vec::new(),
@@ -384,7 +398,10 @@ impl<'a> Planner<'a> {
             }
             Base::Context(_) => {
                 let files = self.context_as_files(&base, span).map_err(|p| vec![p])?;
-                StageState::scratch(files, &platform)
+                let mut state = StageState::scratch(files, &platform);
+                // Every layer has its line of history.
+                state.remember(format!("FROM {}", self.graph.vertex(files).label), Some(files));
+                state
             }
             Base::Image(reference, platform) => {
                 let image = self.image(reference, platform, stage.from.image.span).map_err(|p| vec![p])?;
@@ -395,7 +412,7 @@ impl<'a> Planner<'a> {
             }
         };
         // A stage that --build-context replaced is what stands there instead, and nothing is done to it.
-        if stage.from.name.as_ref().is_some_and(|name| self.world.named(name).is_some()) {
+        if self.is_replaced(index) {
             return Ok(state);
         }
         let triggers = self.triggers(&state, span)?;
