@@ -77,6 +77,19 @@ pub fn proxies() -> BTreeMap<String, String> {
     names.iter().filter_map(|name| Some(((*name).to_owned(), env::var(name).ok()?))).collect()
 }
 
+/// What git needs to reach the network: proxies and certificates.
+pub fn for_git() -> Vec<(OsString, OsString)> {
+    let certificates = ["SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"];
+    let certificates = certificates.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?)));
+    certificates.chain(proxies().into_iter().map(|(name, value)| (name.into(), value.into()))).collect()
+}
+
+/// The user's home and agent, for repositories that the user names.
+pub fn of_user() -> Vec<(OsString, OsString)> {
+    let names = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK"];
+    names.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?))).collect()
+}
+
 /// What credential helpers get to see.
 pub fn for_helpers() -> Vec<(OsString, OsString)> {
     env::vars_os().collect()

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use forge_exporter::{Wanted, import_layout};
 use forge_registry::Reference;
 use forge_runner::executor::Fetch;
+use forge_runner::sources::Sources;
 use forge_solver::event::Events;
-use forge_solver::op::{ResolvedImage, Selection};
+use forge_solver::op::types::GitReference;
+use forge_solver::op::{HttpSource, ResolvedHttp, ResolvedImage, Selection};
 use forge_solver::{Event, Named, StepId, TroubleKind, World, WorldError};
 use forge_store::media_type;
 use forge_store::{
@@ -36,6 +38,8 @@ pub struct LocalWorld<'a> {
     pub display: Arc<Display>,
     /// Numbers for internal steps.
     pub steps: &'a crate::steps::Steps,
+    /// Files at URLs and repositories.
+    pub sources: &'a Sources<'a>,
 }
 
 impl World for LocalWorld<'_> {
@@ -77,6 +81,20 @@ impl World for LocalWorld<'_> {
 
     fn named(&self, name: &str) -> Option<Named> {
         self.contexts.find(name)
+    }
+
+    fn resolve_http(&self, source: &HttpSource) -> Result<ResolvedHttp, WorldError> {
+        let label = format!("[internal] load {}", forge_parser::redacted(&source.url));
+        self.steps.internal(&*self.display, label, |_| self.sources.resolve_http(source))
+    }
+
+    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError> {
+        // A whole commit hash is its own answer: nobody is asked, and nothing is shown.
+        if reference.commit().is_some() {
+            return self.sources.resolve_git(reference);
+        }
+        let label = format!("[internal] load git source {}", reference.shown_remote());
+        self.steps.internal(&*self.display, label, |_| self.sources.resolve_git(reference))
     }
 
     fn is_ignored(&self, context: &str, path: &str) -> bool {

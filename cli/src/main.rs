@@ -5,6 +5,7 @@ mod commands;
 mod contexts;
 mod diagnostics;
 mod dockerfile;
+mod downloads;
 mod environment;
 mod failure;
 mod history;

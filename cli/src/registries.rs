@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use forge_registry::{
-    AuthFile, Client, ClientConfig, Credentials, Helpers, Progress, Proxies, PulledImage, PushOptions,
-    Reference, RegistryError,
+    AuthFile, Client, ClientConfig, Credentials, Download, Helpers, Progress, Proxies, PulledImage,
+    PushOptions, Reference, RegistryError, Wanted,
 };
 use forge_solver::{Event, Events, StepId};
 use forge_store::{Blobs, Descriptor, Digest, Platform};
@@ -75,6 +75,11 @@ impl Registries {
         blobs: &Blobs,
     ) -> Result<PulledImage, RegistryError> {
         self.ask(|client| client.fetch_image(reference, platform, blobs))
+    }
+
+    /// Fetches a file at a URL into the store.
+    pub fn download(&self, wanted: &Wanted, blobs: &Blobs) -> Result<Download, RegistryError> {
+        self.ask(|client| async move { client.download(wanted, blobs, &|_, _| ()).await })
     }
 
     /// Fetches layers into the store.

@@ -22,7 +22,7 @@ use crate::address::{Origin, check_hop, host_of, is_never};
 use crate::client::blocking;
 use crate::error::ErrorKind;
 use crate::limits::{DOWNLOAD_BYTES, REDIRECTS};
-use crate::retry::{Again, Failure, Tries};
+use crate::retry::{Again, Failure, Tries, seconds};
 use crate::text::clean;
 use crate::transport::Broken;
 use crate::{Client, RegistryError, Secret};
@@ -62,6 +62,8 @@ pub struct Fetched {
     pub etag: Option<String>,
     /// Its `Last-Modified`.
     pub last_modified: Option<String>,
+    /// The same, in seconds since 1970.
+    pub mtime: Option<i64>,
 }
 
 /// Hears how many bytes came, and how many there will be in all, where that is known.
@@ -163,7 +165,8 @@ impl Client {
             return Err(Failure::soon(at.error(ErrorKind::Unreachable, "it ended early".into())));
         }
         let (digest, size) = blocking("a download", move || blob.commit()).await?;
-        Ok(Fetched { digest, size, etag, last_modified })
+        let mtime = last_modified.as_deref().and_then(seconds);
+        Ok(Fetched { digest, size, etag, last_modified, mtime })
     }
 }
 

@@ -116,7 +116,8 @@ pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     Some(Duration::from_secs(wait.unsigned_abs()))
 }
 
-fn seconds(date: &str) -> Option<i64> {
+/// A date of http's, in seconds since 1970.
+pub fn seconds(date: &str) -> Option<i64> {
     Some(rfc2822::parse(date).ok()?.timestamp().as_second())
 }
 

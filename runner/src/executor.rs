@@ -14,6 +14,7 @@ use forge_store::tree::{ContentOptions, Format, Mtimes, ReadOptions, Walk, Xattr
 use forge_store::{ContentId, Draft, Layer, LayerId, RootDir, Snapshot, Store};
 
 use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
+use crate::sources::Sources;
 use crate::step::{self, Steps};
 use crate::trouble;
 
@@ -34,6 +35,7 @@ pub struct LocalExecutor<'a> {
     store: &'a Store,
     contexts: HashMap<String, Arc<LocalContext>>,
     fetch: &'a dyn Fetch,
+    sources: &'a Sources<'a>,
     steps: Steps<'a>,
     cancelled: AtomicBool,
     /// Selections of stages that were hashed before in this build.
@@ -46,12 +48,14 @@ impl<'a> LocalExecutor<'a> {
         store: &'a Store,
         contexts: HashMap<String, Arc<LocalContext>>,
         fetch: &'a dyn Fetch,
+        sources: &'a Sources<'a>,
         settings: step::Settings,
     ) -> Self {
         Self {
             store,
             contexts,
             fetch,
+            sources,
             steps: Steps::new(store, settings),
             cancelled: AtomicBool::new(false),
             selected: Mutex::new(HashMap::new()),
@@ -135,6 +139,12 @@ impl<'a> LocalExecutor<'a> {
         self.commit(below, draft, Mtimes::Ignore)
     }
 
+    /// A remote source's files, as a snapshot of their own. Their times are content: they say how old a file is.
+    fn source(&self, draft: Draft) -> Result<Snapshot, WorldError> {
+        let never = Mtimes::OutsideWindow { from: Mtime { sec: 1, nsec: 0 }, to: Mtime { sec: 0, nsec: 0 } };
+        self.commit(&Snapshot::default(), draft, never)
+    }
+
     fn draft(&self) -> Result<Draft, WorldError> {
         self.store.draft().map_err(trouble::of_store)
     }
@@ -167,6 +177,11 @@ impl Executor for LocalExecutor<'_> {
             Op::Scratch => Ok(Snapshot::default()),
             Op::Context(_) => Err(WorldError::new(TroubleKind::System, "a context is no step")),
             Op::Image(image) => self.image(image, job),
+            Op::Http(op) => self.source(self.sources.http_tree(op)?),
+            Op::Git(op) => {
+                let cancelled = || self.cancelled.load(Ordering::Relaxed);
+                self.source(self.sources.git_tree(op, &cancelled)?)
+            }
             Op::Copy(op) => self.copy(op, job),
             Op::Workdir(op) => self.workdir(op, job),
             Op::Run(op) => {

@@ -15,6 +15,7 @@ pub mod network;
 mod sandbox;
 mod seccomp;
 pub mod secrets;
+pub mod sources;
 mod ssh_agent;
 pub mod step;
 pub mod trouble;

@@ -11,6 +11,8 @@ use forge_parser::Warning;
 use forge_registry::Reference;
 use forge_runner::executor::LocalExecutor;
 use forge_runner::files::LocalContext;
+use forge_runner::sources::Sources;
+use forge_runner::sources::git::GitSettings;
 use forge_runner::step::Settings;
 use forge_solver::explain::Explainer;
 use forge_solver::print::Inspected;
@@ -25,6 +27,7 @@ use crate::args::{Build, PrintFormat, ProgressMode};
 use crate::contexts::{CONTEXT, MainContext, NamedContexts, NamedSource};
 use crate::diagnostics::Report;
 use crate::dockerfile::{self, LoadedDockerfile};
+use crate::downloads::Downloads;
 use crate::failure::{Failure, Kind};
 use crate::history::{History, KeptBuild};
 use crate::local::{Fetcher, LocalWorld};
@@ -72,6 +75,13 @@ impl Building<'_> {
         }
         let registries = Registries::new(&self.args.registry);
         let contexts = self.contexts(&context, &loaded)?;
+        let downloads = Downloads { store: self.store, registries: &registries };
+        let sources = Sources {
+            store: self.store,
+            download: &downloads,
+            git: git_settings(),
+            secrets: &self.request.secrets,
+        };
         let world = LocalWorld {
             store: self.store,
             registries: &registries,
@@ -79,6 +89,7 @@ impl Building<'_> {
             always_pull: self.args.pull,
             display: self.display.clone(),
             steps: &steps,
+            sources: &sources,
         };
         let plan = forge_solver::plan(&parsed, &self.request.options, &world)
             .map_err(|problems| self.plan_failure(problems, &loaded))?;
@@ -97,7 +108,7 @@ impl Building<'_> {
         }
         let fetcher = Fetcher { store: self.store, registries: &registries, display: self.display.clone() };
         let executor =
-            LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, self.settings());
+            LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, &sources, self.settings());
         let what = self.identity(&loaded, &plan);
         let history = History::of(self.store);
         let last = history.last(&what).unwrap_or_default();
@@ -250,6 +261,14 @@ fn print_graph(plan: &Plan, inspected: &[Inspected], format: PrintFormat) -> Res
     match format {
         PrintFormat::Dot => print(forge_solver::print::dot(&plan.graph, inspected).trim_end()),
         PrintFormat::Json => print(&format!("{:#}", forge_solver::print::json(&plan.graph, inspected))),
+    }
+}
+
+fn git_settings() -> GitSettings {
+    GitSettings {
+        search_path: environment::search_path().to_string_lossy().into_owned(),
+        environment: environment::for_git(),
+        user: environment::of_user(),
     }
 }
 

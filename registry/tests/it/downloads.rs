@@ -59,6 +59,7 @@ async fn a_file_comes_into_the_store_and_is_revalidated() {
     assert_eq!((fetched.digest, fetched.size), (Digest::of(b"hello"), 5));
     assert_eq!(scene.store.blobs.read(&fetched.digest, 10).unwrap().unwrap(), b"hello");
     assert_eq!(fetched.last_modified.as_deref(), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    assert_eq!(fetched.mtime, Some(784_111_777));
     assert_eq!(scene.last().param("y"), Some("z"));
     let again = Wanted { etag: fetched.etag, ..wanted };
     assert_eq!(scene.fetch(&again).await.unwrap(), Download::Unchanged);
