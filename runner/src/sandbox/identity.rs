@@ -1,16 +1,16 @@
-//! Who the step runs as, looked up in the finished tree: the files are the merged ones of the image, whatever layer
-//! they lie in.
+//! Who the step runs as, looked up in the image's tree before anything is mounted over it: the files are the merged
+//! ones, whatever layer they lie in, and a mount over `/etc` neither hides nor replaces them.
 
 use std::io;
-
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::os::fd::BorrowedFd;
 
 use super::report::{At, Failure, Phase};
 use super::spec::User;
 use crate::user::{Ids, home_of, read_account_file, resolve_user};
 
-/// Resolves `user`; `/` must already be the sandbox's root.
-pub(super) fn of(user: &User) -> Result<Ids, Failure> {
+/// Resolves `user` in the image's tree, open as `root`.
+pub(super) fn of(user: &User, root: BorrowedFd<'_>) -> Result<Ids, Failure> {
+    let read = |path: &str| -> io::Result<Vec<u8>> { read_account_file(root, path) };
     match user {
         User::Ids { uid, gid, groups } => {
             let home = read("etc/passwd").ok().and_then(|passwd| home_of(*uid, &passwd));
@@ -31,11 +31,6 @@ pub(super) fn of(user: &User) -> Result<Ids, Failure> {
             })
         }
     }
-}
-
-fn read(path: &str) -> io::Result<Vec<u8>> {
-    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    read_account_file(&root, path)
 }
 
 /// Gives the environment a HOME if it has none.

@@ -58,8 +58,7 @@ fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Resul
     join_cgroups(cgroups)?;
     enter_network(netns, spec.network)?;
     rustix::system::sethostname(spec.hostname.as_bytes()).at(Phase::Namespaces, "host name")?;
-    let remains = tree::build(&spec, &envelope.skeleton, handles)?;
-    let ids = identity::of(&spec.user)?;
+    let (ids, remains) = tree::build(&spec, &envelope.skeleton, handles)?;
     identity::add_home(&mut spec.env, &ids);
     let process = start(&spec, &ids, streams, filter, control)?;
     let keep = if remains.need_unmounting() { INIT_WITH_MOUNTS } else { Capabilities::INIT.bits() };

@@ -1,7 +1,7 @@
 //! The whole tree of a sandbox, put together in order: rootfs, kernel file systems, generated files, the spec's own
 //! mounts, masks; then made the root, with the host's tree detached.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat};
@@ -9,6 +9,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_c
 use rustix::process::{fchdir, pivot_root};
 
 use super::filesystems;
+use super::identity;
 use super::masks;
 use super::mountpoints::{self, Kind, Made};
 use super::mounts;
@@ -16,6 +17,7 @@ use super::report::{At, Failure, Phase};
 use super::rootfs::{Root, Wanted};
 use super::spec::{Mount, MountSource, Rootfs, SandboxSpec};
 use super::workshop::Workshop;
+use crate::user::Ids;
 
 const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
@@ -55,7 +57,11 @@ impl Remains {
 
 /// Builds the tree and makes it the root of this mount namespace. `handles` are the detached mounts that the spec
 /// names by number.
-pub(super) fn build(spec: &SandboxSpec, skeleton: &Path, handles: Vec<OwnedFd>) -> Result<Remains, Failure> {
+pub(super) fn build(
+    spec: &SandboxSpec,
+    skeleton: &Path,
+    handles: Vec<OwnedFd>,
+) -> Result<(Ids, Remains), Failure> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .at(Phase::Rootfs, "private propagation")?;
     let workshop = Workshop::open().at(Phase::Rootfs, "tmpfs for generated files")?;
@@ -65,6 +71,7 @@ pub(super) fn build(spec: &SandboxSpec, skeleton: &Path, handles: Vec<OwnedFd>) 
     let root = Root::mount(&spec.rootfs, &workshop, skeleton, &wanted, nodev)?;
     let top = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Phase::Rootfs, "/")?;
     mounts::attach(&root.mount, &top).at(Phase::Rootfs, "attach to the mount namespace")?;
+    let ids = identity::of(&spec.user, root.mount.as_fd())?;
 
     let mut furnisher =
         Furnisher { root: &root.mount, workshop: &workshop, made: Vec::new(), over: Vec::new() };
@@ -78,7 +85,7 @@ pub(super) fn build(spec: &SandboxSpec, skeleton: &Path, handles: Vec<OwnedFd>) 
     let Furnisher { made, mut over, .. } = furnisher;
     over.splice(..0, [trees.proc, trees.sys, trees.dev]);
     enter(&root.mount)?;
-    Ok(Remains { root, made, mounted_over: over })
+    Ok((ids, Remains { root, made, mounted_over: over }))
 }
 
 /// `pivot_root(".", ".")` puts the old root over the new one, and over that lies the workshop still: two detachments
