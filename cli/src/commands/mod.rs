@@ -31,9 +31,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// The store's directory.
+    /// The store's directory, absolute: sandboxes mount layers from other working directories.
     pub fn root_dir(&self) -> Result<PathBuf, Failure> {
-        self.root.clone().map_or_else(|| environment::default_root(self.is_machine_root), Ok)
+        let dir = self.root.clone().map_or_else(|| environment::default_root(self.is_machine_root), Ok)?;
+        std::path::absolute(&dir).map_err(|error| {
+            Failure::new(
+                Kind::Usage,
+                format!("find the directory of --root {}: {error}", dir.display()),
+                None,
+            )
+        })
     }
 
     /// Opens the store.
