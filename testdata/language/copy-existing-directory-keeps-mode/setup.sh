@@ -1,0 +1,2 @@
+chmod 0750 d/sub
+chmod 0755 d

@@ -1,0 +1,1 @@
+chmod 0600 a; chmod 0644 b

@@ -1,0 +1,2 @@
+ln -s a link
+ln -s d dlink
