@@ -166,6 +166,8 @@ pub fn world_error_of_registry(error: RegistryError) -> WorldError {
         ErrorKind::NotFound => TroubleKind::NotFound,
         ErrorKind::Corrupt => TroubleKind::Corrupt,
         ErrorKind::Cancelled => TroubleKind::Cancelled,
+        // An address that is never fetched is the Dockerfile's to correct.
+        ErrorKind::Usage if matches!(error, RegistryError::Download { .. }) => TroubleKind::Input,
         _ => TroubleKind::Registry,
     };
     WorldError::new(kind, error.to_string())

@@ -18,6 +18,7 @@ mod permissions;
 mod progress;
 mod registries;
 mod running;
+mod sources;
 mod steps;
 mod store;
 mod walkthrough;
