@@ -28,6 +28,9 @@ pub struct Session {
 impl Session {
     /// Makes and locks a directory under `tmp`, after sweeping those whose owners are gone.
     pub fn start(tmp: &Path) -> Result<Self, StoreError> {
+        // Nobody sweeps between the making of a directory and its lock.
+        let gate = File::open(tmp).at("open", tmp)?;
+        flock(&gate, FlockOperation::LockExclusive).at("lock", tmp)?;
         sweep(tmp)?;
         let dir =
             tempfile::Builder::new().prefix("s-").tempdir_in(tmp).at("create a directory in", tmp)?.keep();
