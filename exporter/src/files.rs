@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use forge_store::layer::{LayerWriter, WriteOptions};
+use forge_store::layer::{FileTimes, LayerWriter, WriteOptions};
 use forge_store::rootdir::{FileKind, NewDir, RootDir};
 use forge_store::tree::{Entry, Format, MergedTree, Node, ReadOptions, XattrFilter};
 use forge_store::{Snapshot, Store};
@@ -28,10 +28,10 @@ fn merged(store: &Store, snapshot: &Snapshot) -> Result<Option<MergedTree>, Expo
 pub fn write_tar(
     store: &Store,
     snapshot: &Snapshot,
-    clamp_mtime: Option<i64>,
+    times: FileTimes,
     out: impl Write,
 ) -> Result<(), ExportError> {
-    let mut writer = LayerWriter::new(out, WriteOptions { clamp_mtime });
+    let mut writer = LayerWriter::new(out, WriteOptions { times });
     let fail = |e: &dyn std::fmt::Display| ExportError::Destination(e.to_string());
     if let Some(tree) = merged(store, snapshot)? {
         for entry in tree.walk("").map_err(|e| fail(&e))? {

@@ -15,7 +15,7 @@ use crate::StoreError;
 use crate::error::At;
 
 /// The newest format this forge reads and writes (`PRAGMA user_version`).
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// How long a writer waits for another process's transaction. Those last microseconds to milliseconds.
 const BUSY: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, boot TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trees (layer TEXT PRIMARY KEY, size INTEGER NOT NULL, boot TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS diff_ids (layer TEXT PRIMARY KEY, diff_id TEXT NOT NULL, size INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS packed (layer TEXT, form TEXT, digest TEXT NOT NULL, PRIMARY KEY (layer, form)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS packed (layer TEXT, form TEXT, digest TEXT NOT NULL, diff_id TEXT NOT NULL, annotations TEXT NOT NULL, PRIMARY KEY (layer, form)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, updated INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, record TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (digest TEXT, repository TEXT, PRIMARY KEY (digest, repository)) WITHOUT ROWID;
@@ -60,8 +60,10 @@ impl Index {
     fn create(&self) -> Result<(), StoreError> {
         let connection = self.lock();
         connection.execute_batch("PRAGMA journal_mode=WAL;")?;
-        connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;"))?;
+        // Of an older format only `packed` differs, and what it says can be found out again.
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; DROP TABLE IF EXISTS packed; {SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;"
+        ))?;
         Ok(())
     }
 

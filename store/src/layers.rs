@@ -7,20 +7,23 @@
 //! Either form is made from the other when it is needed. A tree made from a blob is bound to its DiffID only
 //! after the whole uncompressed stream was hashed.
 
+mod packing;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Threads;
 use crate::error::At;
 use crate::index::Index;
-use crate::layer::{self, Compression, PackOptions, WriteOptions};
+use crate::layer;
 use crate::session::{Draft, LazySession, remove_tree};
 use crate::snapshot::{Layer, Snapshot};
 use crate::tree::OverlayXattrs;
-use crate::{Blobs, Descriptor, DiffId, Digest, LayerId, Locks, MediaType, RootDir, StoreError};
+use crate::{Blobs, Descriptor, DiffId, Digest, LayerId, Locks, RootDir, StoreError};
+
+pub use packing::LayerForm;
 
 /// A layer ready to travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,56 +139,6 @@ impl Layers {
         self.index.execute(sql, (id.hex(), size, self.index.boot())).map(drop)
     }
 
-    /// The layer as a blob: the one it was pulled as, or one packed now and kept for the next time.
-    pub fn pack(&self, layer: &Layer, compression: Compression) -> Result<PackedLayer, StoreError> {
-        if let Some(pulled) = &layer.pulled {
-            return Ok(PackedLayer { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id });
-        }
-        let form = form_name(compression);
-        let name = format!("pack-{}-{form}", layer.id.hex());
-        if let Some(packed) = self.packed(&layer.id, &form, compression)? {
-            return Ok(packed);
-        }
-        let _lock = self.locks.lock(&name)?;
-        if let Some(packed) = self.packed(&layer.id, &form, compression)? {
-            return Ok(packed);
-        }
-        let tree = self.ensure_tree(layer)?;
-        let root = RootDir::open_host(&tree)?;
-        let blob = BufWriter::with_capacity(1 << 20, self.blobs.create()?);
-        let options =
-            PackOptions { compression, threads: Threads::available(), write: WriteOptions::default() };
-        let (blob, packed) = layer::pack_tree(root.dir(), self.xattrs, options, blob)
-            .map_err(|e| StoreError::Pack(e.to_string()))?;
-        let blob = blob.into_inner().map_err(|e| e.into_error()).at("write", &self.dir)?;
-        let (digest, size) = blob.commit()?;
-        self.record_diff_id(&layer.id, &packed.diff_id, packed.uncompressed_size)?;
-        let sql = "INSERT OR REPLACE INTO packed (layer, form, digest) VALUES (?1, ?2, ?3)";
-        self.index.execute(sql, (layer.id.hex(), &form, digest.hex()))?;
-        Ok(PackedLayer {
-            descriptor: Descriptor::new(media_type(compression), digest, size),
-            diff_id: packed.diff_id,
-        })
-    }
-
-    fn packed(
-        &self,
-        id: &LayerId,
-        form: &str,
-        compression: Compression,
-    ) -> Result<Option<PackedLayer>, StoreError> {
-        let sql = "SELECT p.digest, d.diff_id, b.size FROM packed p
-                   JOIN diff_ids d ON d.layer = p.layer JOIN blobs b ON b.digest = p.digest
-                   WHERE p.layer = ?1 AND p.form = ?2";
-        let row = self.index.row(sql, (id.hex(), form), |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, u64>(2)?))
-        })?;
-        let Some((digest, diff_id, size)) = row else { return Ok(None) };
-        let (digest, diff_id) = (parse_hex(id, &digest)?, parse_hex(id, &diff_id)?);
-        let descriptor = Descriptor::new(media_type(compression), digest, size);
-        Ok(Some(PackedLayer { descriptor, diff_id: DiffId::new(diff_id) }))
-    }
-
     /// The layer's DiffID, if it was ever packed or unpacked here.
     pub fn diff_id(&self, id: &LayerId) -> Result<Option<DiffId>, StoreError> {
         let sql = "SELECT diff_id FROM diff_ids WHERE layer = ?1";
@@ -203,7 +156,9 @@ impl Layers {
         if let Some(pulled) = &layer.pulled {
             return Ok(Some(pulled.descriptor.digest));
         }
-        let sql = "SELECT digest FROM packed WHERE layer = ?1 LIMIT 1";
+        // Other forms of it are other tars.
+        let sql = "SELECT p.digest FROM packed p
+                   JOIN diff_ids d ON d.layer = p.layer AND d.diff_id = p.diff_id WHERE p.layer = ?1 LIMIT 1";
         let row: Option<String> = self.index.row(sql, [layer.id.hex()], |row| row.get(0))?;
         row.map(|hex| parse_hex(&layer.id, &hex)).transpose()
     }
@@ -218,23 +173,6 @@ fn parse_hex(id: &LayerId, hex: &str) -> Result<Digest, StoreError> {
         object: format!("the index entry of layer {}", id.hex()),
         detail: format!("`{hex}` is no digest"),
     })
-}
-
-/// A compression's name in the index.
-fn form_name(compression: Compression) -> String {
-    match compression {
-        Compression::None => "tar".into(),
-        Compression::Gzip(level) => format!("gzip-{}", level.get()),
-        Compression::Zstd(level) => format!("zstd-{}", level.get()),
-    }
-}
-
-fn media_type(compression: Compression) -> MediaType {
-    match compression {
-        Compression::None => MediaType::ImageLayer,
-        Compression::Gzip(_) => MediaType::ImageLayerGzip,
-        Compression::Zstd(_) => MediaType::ImageLayerZstd,
-    }
 }
 
 /// Opens a layer's blob for whoever only passes it on.

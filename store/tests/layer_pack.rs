@@ -7,7 +7,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 
 use forge_store::layer::{
-    Compression, GzipLevel, PackOptions, Packed, Packer, WriteOptions, ZstdLevel, pack_tree,
+    Compression, FileTimes, GzipLevel, PackOptions, Packed, Packer, WriteOptions, ZstdLevel, pack_tree,
 };
 use forge_store::{DiffId, Digest, Threads};
 use judges::fixture::Fixture;
@@ -163,7 +163,7 @@ fn a_tree_is_packed_as_it_is_written() {
     let tree = Fixture::new(top.path());
     tree.all_shapes();
     tree.times();
-    let write = WriteOptions { clamp_mtime: Some(0) };
+    let write = WriteOptions { times: FileTimes::Clamped(0) };
     let tar = forge_store::layer::write_tree(tree.root.dir(), tree.xattrs, write, Vec::new()).unwrap();
     let options = PackOptions { compression: gzip(), threads: Threads::available(), write };
     let (blob, packed) = pack_tree(tree.root.dir(), tree.xattrs, options, Vec::new()).unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use forge_store::Digest;
-use forge_store::layer::{WriteError, WriteOptions, write_tree};
+use forge_store::layer::{FileTimes, WriteError, WriteOptions, write_tree};
 use judges::fixture::Fixture;
 use judges::in_user_namespace;
 use tempfile::TempDir;
@@ -173,7 +173,7 @@ fn times_are_clamped_and_fractions_cut() {
         let place = ground.tree.root.parent_of(name, None).unwrap();
         place.at().set_mtime(forge_store::rootdir::Mtime { sec, nsec: 999_999_999 }).unwrap();
     }
-    let clamped = write(&ground.tree, WriteOptions { clamp_mtime: Some(1_000) }).unwrap();
+    let clamped = write(&ground.tree, WriteOptions { times: FileTimes::Clamped(1_000) }).unwrap();
     let mut archive = tar::Archive::new(&clamped[..]);
     let times: Vec<_> = archive.entries().unwrap().map(|e| e.unwrap().header().mtime().unwrap()).collect();
     assert_eq!(times, [100, 1_000]);

@@ -275,3 +275,42 @@ fn many_layers_and_deep_trees_need_few_descriptors() {
     let options = ReadOptions { format: Format::Plain, xattrs: XattrFilter::None };
     assert!(MergedTree::new(Vec::new(), options).lookup("x", true).is_err());
 }
+
+/// The upper layers of random stacks, written as one layer: on the same lower ones it shows the same tree.
+#[test]
+fn the_changes_of_several_layers_are_one_layer() {
+    for seed in 0..20 {
+        let mut dice = Dice(seed);
+        let stack = Stack::new(4);
+        for layer in &stack.layers {
+            dice.fill(layer, "", 0);
+        }
+        let options =
+            ReadOptions { format: Format::Overlay(stack.layers[0].xattrs), xattrs: XattrFilter::Capability };
+        let roots = |layers: &[Fixture]| layers.iter().map(|layer| layer.root.clone()).collect();
+        let upper = MergedTree::new(roots(&stack.layers[..2]), options);
+        let mut writer = LayerWriter::new(Vec::new(), WriteOptions::default());
+        for entry in upper.changes().unwrap() {
+            writer.append(&entry.unwrap()).unwrap();
+        }
+        let tar = writer.finish().unwrap();
+
+        let top = TempDir::new().unwrap();
+        let squashed = Fixture::new(top.path());
+        let unpack = forge_store::layer::UnpackOptions::layer(squashed.xattrs);
+        forge_store::layer::unpack(&tar[..], &squashed.root, &unpack).unwrap();
+        for layer in &stack.layers {
+            // Layers have whole seconds.
+            for entry in forge_store::tree::Walk::new(layer.root.dir(), options).unwrap() {
+                let entry = entry.unwrap();
+                let mtime = forge_store::rootdir::Mtime { nsec: 0, ..entry.stat.mtime };
+                entry.at().set_mtime(mtime).unwrap();
+            }
+        }
+        let want = stack.dump(&[]);
+        let Stack { path, layers, _top } = stack;
+        let mut layers = layers.into_iter().skip(2).collect::<Vec<_>>();
+        layers.insert(0, squashed);
+        assert_eq!(Stack { path, layers, _top }.dump(&[]), want, "seed {seed}");
+    }
+}

@@ -4,13 +4,15 @@ use std::io;
 
 use flate2::Crc;
 
-use super::{Compression, GzipLevel, ZstdLevel, gzip, zstd};
+use super::{Compression, GzipLevel, ZstdLevel, estargz, gzip, zstd};
 
 /// A compression that compresses.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Codec {
     Gzip(GzipLevel),
     Zstd(ZstdLevel),
+    /// Each block is a gzip member of its own, cut where the caller likes.
+    Members(GzipLevel),
 }
 
 /// A block, compressed.
@@ -34,6 +36,7 @@ impl Codec {
         match self {
             Self::Gzip(_) => gzip::BLOCK_BYTES,
             Self::Zstd(_) => zstd::BLOCK_BYTES,
+            Self::Members(_) => estargz::CHUNK_BYTES,
         }
     }
 
@@ -41,7 +44,7 @@ impl Codec {
     pub(super) fn header(self) -> &'static [u8] {
         match self {
             Self::Gzip(_) => &gzip::HEADER,
-            Self::Zstd(_) => &[],
+            Self::Zstd(_) | Self::Members(_) => &[],
         }
     }
 
@@ -54,6 +57,7 @@ impl Codec {
                 gzip::compress_block(level, before, block)?
             }
             Self::Zstd(level) => zstd::compress_block(level, block)?,
+            Self::Members(level) => gzip::compress_member(level, block)?,
         };
         Ok(Compressed { bytes, crc })
     }
@@ -62,7 +66,7 @@ impl Codec {
     pub(super) fn trailer(self, crc: &Crc) -> Vec<u8> {
         match self {
             Self::Gzip(_) => gzip::trailer(crc),
-            Self::Zstd(_) => Vec::new(),
+            Self::Zstd(_) | Self::Members(_) => Vec::new(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How a layer's blob is compressed.
 
+use crate::MediaType;
+
 /// The compression of a blob. The same tar and the same value give the same bytes, whatever the threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -9,6 +11,42 @@ pub enum Compression {
     Gzip(GzipLevel),
     /// A sequence of Zstandard frames (RFC 8878).
     Zstd(ZstdLevel),
+}
+
+/// How a layer's blob is put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// The layer's tar, compressed.
+    Tar(Compression),
+    /// A gzipped tar that can be read file by file: see [`super::estargz`].
+    Estargz(GzipLevel),
+}
+
+impl Packing {
+    /// Its name: `tar`, `gzip-6`, `zstd-3`, `estargz-6`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Tar(Compression::None) => "tar".into(),
+            Self::Tar(Compression::Gzip(level)) => format!("gzip-{}", level.get()),
+            Self::Tar(Compression::Zstd(level)) => format!("zstd-{}", level.get()),
+            Self::Estargz(level) => format!("estargz-{}", level.get()),
+        }
+    }
+
+    /// What such a blob is, in OCI's terms.
+    pub fn media_type(self) -> MediaType {
+        match self {
+            Self::Tar(Compression::None) => MediaType::ImageLayer,
+            Self::Tar(Compression::Gzip(_)) | Self::Estargz(_) => MediaType::ImageLayerGzip,
+            Self::Tar(Compression::Zstd(_)) => MediaType::ImageLayerZstd,
+        }
+    }
+}
+
+impl Default for Packing {
+    fn default() -> Self {
+        Self::Tar(Compression::Gzip(GzipLevel::default()))
+    }
 }
 
 /// 0 (stored) to 9 (smallest); 6 by default, as everywhere.

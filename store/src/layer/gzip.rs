@@ -10,7 +10,7 @@
 
 use std::io;
 
-use flate2::{Compress, Crc, FlushCompress};
+use flate2::{Compress, Crc, FlushCompress, Status};
 
 use super::GzipLevel;
 
@@ -40,6 +40,23 @@ pub(super) fn compress_block(level: GzipLevel, before: &[u8], block: &[u8]) -> i
         return Err(io::Error::other("deflate made a block larger than it may"));
     }
     out.truncate(compress.total_out() as usize);
+    Ok(out)
+}
+
+/// A whole gzip member of its own.
+pub(super) fn compress_member(level: GzipLevel, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compress = Compress::new(flate2::Compression::new(level.get().into()), false);
+    let mut out = vec![0; HEADER.len() + bytes.len() + bytes.len() / 8 + 1024];
+    out[..HEADER.len()].copy_from_slice(&HEADER);
+    let status = compress.compress(bytes, &mut out[HEADER.len()..], FlushCompress::Finish)?;
+    if status != Status::StreamEnd || compress.total_in() != bytes.len() as u64 {
+        return Err(io::Error::other("deflate made a member larger than it may"));
+    }
+    out.truncate(HEADER.len() + compress.total_out() as usize);
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    out.extend_from_slice(&crc.sum().to_le_bytes());
+    out.extend_from_slice(&crc.amount().to_le_bytes());
     Ok(out)
 }
 

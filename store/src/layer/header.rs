@@ -6,6 +6,8 @@
 
 use tar::EntryType;
 
+use crate::rootdir::Mtime;
+
 /// Size of a header, and what content is padded to.
 pub(super) const BLOCK: usize = 512;
 
@@ -29,12 +31,12 @@ pub(super) struct Fields<'a> {
     pub(super) gid: u32,
     /// Bytes of content that follow.
     pub(super) size: u64,
-    /// Seconds since 1970-01-01 UTC.
-    pub(super) mtime: i64,
+    /// Since 1970-01-01 UTC. Layers made here have whole seconds.
+    pub(super) mtime: Mtime,
     /// Major and minor number of a device.
     pub(super) device: Option<(u32, u32)>,
-    /// The value of `security.capability`.
-    pub(super) capability: Option<&'a [u8]>,
+    /// Names and values of extended attributes, sorted by name.
+    pub(super) xattrs: Vec<(&'a [u8], &'a [u8])>,
 }
 
 impl Fields<'_> {
@@ -52,12 +54,12 @@ impl Fields<'_> {
     fn ustar(&self, pax: &mut Pax) -> tar::Header {
         let mut header = tar::Header::new_ustar();
         let raw = header.as_ustar_mut().expect("made as ustar");
-        if let Some(value) = self.capability {
-            pax.add("SCHILY.xattr.security.capability", value);
+        for (name, value) in &self.xattrs {
+            pax.add(&[b"SCHILY.xattr.", *name].concat(), value);
         }
         octal(&mut raw.gid, pax.number("gid", self.gid.into(), OCTAL_7_MAX));
         put_text(&mut raw.linkname, "linkpath", self.link, pax);
-        octal(&mut raw.mtime, pax.number("mtime", self.mtime, OCTAL_11_MAX));
+        octal(&mut raw.mtime, pax.time("mtime", self.mtime));
         if !put_split(raw, self.path) {
             put_text(&mut raw.name, "path", self.path, pax);
         }
@@ -80,14 +82,16 @@ struct Pax {
 }
 
 impl Pax {
-    fn add(&mut self, key: &str, value: &[u8]) {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
         // A record's length counts its own digits: "13 path=abcde\n".
         let rest = key.len() + value.len() + 3;
         let mut length = rest + 1;
         while length != rest + length.to_string().len() {
             length += 1;
         }
-        self.records.extend_from_slice(format!("{length} {key}=").as_bytes());
+        self.records.extend_from_slice(format!("{length} ").as_bytes());
+        self.records.extend_from_slice(key);
+        self.records.push(b'=');
         self.records.extend_from_slice(value);
         self.records.push(b'\n');
     }
@@ -97,10 +101,22 @@ impl Pax {
         match u64::try_from(value) {
             Ok(number) if number <= max => number,
             _ => {
-                self.add(key, value.to_string().as_bytes());
+                self.add(key.as_bytes(), value.to_string().as_bytes());
                 0
             }
         }
+    }
+
+    /// The whole seconds for the field; a fraction goes into a record.
+    fn time(&mut self, key: &str, time: Mtime) -> u64 {
+        if time.nsec == 0 {
+            return self.number(key, time.sec, OCTAL_11_MAX);
+        }
+        let ns = i128::from(time.sec) * 1_000_000_000 + i128::from(time.nsec);
+        let (sign, ns) = (if ns < 0 { "-" } else { "" }, ns.unsigned_abs());
+        let text = format!("{sign}{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+        self.add(key.as_bytes(), text.trim_end_matches('0').as_bytes());
+        u64::try_from(time.sec).ok().filter(|sec| *sec <= OCTAL_11_MAX).unwrap_or(0)
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -133,7 +149,7 @@ fn octal(field: &mut [u8], mut number: u64) {
 /// Text in a field of its own, or in a record with what fits of it in the field.
 fn put_text(field: &mut [u8], key: &str, text: &[u8], pax: &mut Pax) {
     if text.len() > field.len() || !text.is_ascii() {
-        pax.add(key, text);
+        pax.add(key.as_bytes(), text);
     }
     for (to, from) in field.iter_mut().zip(text) {
         *to = if from.is_ascii() { *from } else { b'?' };
@@ -171,9 +187,9 @@ mod tests {
             uid: 1,
             gid: 2,
             size: 3,
-            mtime: 4,
+            mtime: Mtime { sec: 4, nsec: 0 },
             device: None,
-            capability: None,
+            xattrs: Vec::new(),
         };
         change(&mut fields);
         let mut out = Vec::new();
@@ -191,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_ustar_can_hold_needs_no_records() {
-        let out = encode(b"a/b", |f| (f.uid, f.mtime) = (0o7_777_777, 0o77_777_777_777));
+        let out = encode(b"a/b", |f| (f.uid, f.mtime.sec) = (0o7_777_777, 0o77_777_777_777));
         assert_eq!(out.len(), BLOCK);
         let header = tar::Header::from_byte_slice(&out);
         assert_eq!(header.path_bytes().as_ref(), b"a/b");
@@ -212,8 +228,8 @@ mod tests {
     #[test]
     fn records_are_sorted_and_only_where_needed() {
         let text = records(b"\xff\n", |f| {
-            (f.uid, f.gid, f.size, f.mtime) = (u32::MAX - 1, 2_097_152, 1 << 33, -1);
-            (f.link, f.capability) = (&[b'l'; 101], Some(&b"\x01\n\0="[..]));
+            (f.uid, f.gid, f.size, f.mtime.sec) = (u32::MAX - 1, 2_097_152, 1 << 33, -1);
+            (f.link, f.xattrs) = (&[b'l'; 101], vec![(&b"security.capability"[..], &b"\x01\n\0="[..])]);
         });
         let expected = [
             &b"41 SCHILY.xattr.security.capability=\x01\n\0=\n15 gid=2097152\n"[..],
@@ -222,6 +238,15 @@ mod tests {
             b"\n12 mtime=-1\n11 path=\xff\n\n19 size=8589934592\n18 uid=4294967294\n",
         ];
         assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(&expected.concat()));
+    }
+
+    #[test]
+    fn fractions_of_seconds_go_into_a_record() {
+        for (sec, nsec, text) in [(1, 500_000_000, "1.5"), (-1, 500_000_000, "-0.5"), (-2, 1, "-1.999999999")]
+        {
+            let record = records(b"a", |f| f.mtime = Mtime { sec, nsec });
+            assert!(String::from_utf8(record).unwrap().ends_with(&format!(" mtime={text}\n")), "{text}");
+        }
     }
 
     #[test]

@@ -101,10 +101,18 @@ impl<R: Read> TarReader<R> {
 
     /// The next bytes of the regular file that [`TarReader::next_entry`] gave last; `None` at its end.
     pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>, ReadError> {
-        let Some(segment) = self.data.segments.last_mut() else { return Ok(None) };
+        self.next_piece_before(u64::MAX)
+    }
+
+    /// The next of those bytes that lie before `end` in the file; `None` where there are no more.
+    pub fn next_piece_before(&mut self, end: u64) -> Result<Option<Piece<'_>>, ReadError> {
+        let Some(segment) = self.data.segments.last_mut().filter(|segment| segment.offset < end) else {
+            return Ok(None);
+        };
         let start = self.input.offset();
         let offset = segment.offset;
-        let bytes = self.input.take(segment.length).map_err(|short| shortage(short, start, "a file"))?;
+        let most = segment.length.min(end - offset);
+        let bytes = self.input.take(most).map_err(|short| shortage(short, start, "a file"))?;
         let taken = bytes.len() as u64;
         segment.offset += taken;
         segment.length -= taken;

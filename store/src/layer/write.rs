@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tar::EntryType;
 
 use super::header::{BLOCK, Fields};
-use crate::rootdir::{Device, Dir};
+use crate::rootdir::{Device, Dir, Mtime};
 use crate::tree::{
     CAPABILITY_XATTR, Entry, Format, Node, OverlayXattrs, ReadOptions, TreeError, Walk, XattrFilter,
 };
@@ -32,8 +32,31 @@ const READ_BYTES: usize = 256 * 1024;
 /// What may differ between two layers of the same tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// No modification time is later than this, in seconds since 1970-01-01 UTC (`SOURCE_DATE_EPOCH`).
-    pub clamp_mtime: Option<i64>,
+    /// What becomes of modification times.
+    pub times: FileTimes,
+}
+
+/// Modification times of files in a layer, in seconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum FileTimes {
+    /// As the files have them.
+    #[default]
+    Kept,
+    /// None is later than this (`rewrite-timestamp` with `SOURCE_DATE_EPOCH`).
+    Clamped(i64),
+    /// All are this: nothing is left of when a file was checked out or made.
+    Fixed(i64),
+}
+
+impl FileTimes {
+    fn of(self, seconds: i64) -> Mtime {
+        let sec = match self {
+            Self::Kept => seconds,
+            Self::Clamped(latest) => seconds.min(latest),
+            Self::Fixed(time) => time,
+        };
+        Mtime { sec, nsec: 0 }
+    }
 }
 
 /// Why a layer could not be written.
@@ -125,6 +148,22 @@ impl<W: Write> LayerWriter<W> {
         }
     }
 
+    /// Writes a directory that no tree has: what is to hold the entries that follow.
+    pub fn append_directory(&mut self, path: &Path) -> Result<(), WriteError> {
+        self.write_header(Fields {
+            path: &[path.as_os_str().as_bytes(), b"/"].concat(),
+            link: b"",
+            kind: EntryType::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: self.options.times.of(0),
+            device: None,
+            xattrs: Vec::new(),
+        })
+    }
+
     /// Writes the end of the archive, and gives back the output.
     pub fn finish(mut self) -> Result<W, WriteError> {
         self.out.write_all(&[0; 2 * BLOCK]).map_err(WriteError::Output)?;
@@ -146,10 +185,10 @@ impl<W: Write> LayerWriter<W> {
     fn write_file(&mut self, entry: &Entry) -> Result<(), WriteError> {
         let file = entry.open_file()?;
         let xattrs = file.xattrs()?;
-        let capability = xattrs.iter().find(|(name, _)| name == CAPABILITY_XATTR);
-        let capability = capability.map(|(_, value)| &value[..]);
+        let capability = xattrs.iter().filter(|(name, _)| name == CAPABILITY_XATTR);
+        let xattrs = capability.map(|(name, value)| (name.as_bytes(), &value[..])).collect();
         let size = entry.stat.size;
-        self.write_header(Fields { size, capability, ..self.fields(entry, EntryType::Regular) })?;
+        self.write_header(Fields { size, xattrs, ..self.fields(entry, EntryType::Regular) })?;
         let out = &mut self.out;
         file.read(&mut self.buffer, |bytes| out.write_all(bytes).map_err(WriteError::Output))?;
         let padding = size.next_multiple_of(BLOCK as u64) - size;
@@ -184,15 +223,14 @@ impl<W: Write> LayerWriter<W> {
             uid: 0,
             gid: 0,
             size: 0,
-            mtime: 0,
+            mtime: Mtime::default(),
             device: None,
-            capability: None,
+            xattrs: Vec::new(),
         })
     }
 
     /// What all entries have in common.
     fn fields<'a>(&self, entry: &'a Entry, kind: EntryType) -> Fields<'a> {
-        let mtime = entry.stat.mtime.sec;
         Fields {
             path: entry.path.as_os_str().as_bytes(),
             link: b"",
@@ -201,9 +239,9 @@ impl<W: Write> LayerWriter<W> {
             uid: entry.stat.uid,
             gid: entry.stat.gid,
             size: 0,
-            mtime: self.options.clamp_mtime.map_or(mtime, |latest| mtime.min(latest)),
+            mtime: self.options.times.of(entry.stat.mtime.sec),
             device: None,
-            capability: None,
+            xattrs: Vec::new(),
         }
     }
 

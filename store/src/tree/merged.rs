@@ -19,6 +19,15 @@ use super::{Entry, MergedWalk, Node, ReadOptions, TreeError, XattrFilter};
 use crate::RootDir;
 use crate::rootdir::{At, Dir, SYMLINKS_MAX, Stat, Step, steps};
 
+/// What becomes of whiteouts and opaque directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marks {
+    /// They have hidden what they hide, and are gone.
+    Spent,
+    /// They hide what lies below the stack, too, and stay.
+    Kept,
+}
+
 /// The stack. Holds a descriptor for each layer, and for the time of a call up to two more.
 #[derive(Debug, Clone)]
 pub struct MergedTree {
@@ -144,9 +153,15 @@ impl MergedTree {
         self.walk_found(self.find(path.as_ref())?)
     }
 
+    /// Walks over what the stack changes in whatever lies below it: everything that it has, and the marks of what
+    /// it hides.
+    pub fn changes(&self) -> Result<MergedWalk, TreeError> {
+        MergedWalk::new(self.root()?.dirs, self.options, Marks::Kept)
+    }
+
     fn walk_found(&self, found: Found) -> Result<MergedWalk, TreeError> {
         match found.entry.node.is_directory() {
-            true => MergedWalk::new(found.dirs, self.options),
+            true => MergedWalk::new(found.dirs, self.options, Marks::Spent),
             false => Err(TreeError::NotDirectory { path: found.entry.path }),
         }
     }
@@ -183,7 +198,8 @@ impl Found {
         for (layer, dir) in &self.dirs {
             candidates.push((*layer, dir.at(name)?));
         }
-        let Some(merged) = merge(&candidates, &self.entry.path.join(name), options)? else { return Ok(None) };
+        let path = self.entry.path.join(name);
+        let Some(merged) = merge(&candidates, &path, options, Marks::Spent)? else { return Ok(None) };
         let mut dirs = Vec::new();
         if merged.entry.node.is_directory() {
             for (layer, at) in candidates {
@@ -201,8 +217,11 @@ pub(super) fn merge(
     candidates: &[(usize, At<'_>)],
     path: &Path,
     options: ReadOptions,
+    marks: Marks,
 ) -> Result<Option<Merged>, TreeError> {
     let mut merged: Option<Merged> = None;
+    // Something in the stack hides what lies below it.
+    let mut hides = false;
     for (layer, at) in candidates {
         // Of the lower directories only what they are matters.
         let xattrs = if merged.is_some() { XattrFilter::None } else { options.xattrs };
@@ -214,8 +233,14 @@ pub(super) fn merge(
         let Some(entry) = entry else { break };
         let opaque = match entry.node {
             Node::Directory { opaque } => opaque,
-            Node::Whiteout => break,
-            _ if merged.is_some() => break,
+            Node::Whiteout if merged.is_some() || marks == Marks::Spent => {
+                hides = true;
+                break;
+            }
+            _ if merged.is_some() => {
+                hides = true;
+                break;
+            }
             _ => return Ok(Some(Merged { layers: vec![(*layer, entry.stat)], entry })),
         };
         let contributes = (*layer, entry.stat);
@@ -224,8 +249,12 @@ pub(super) fn merge(
             None => merged = Some(Merged { entry: as_merged(entry), layers: vec![contributes] }),
         }
         if opaque {
+            hides = true;
             break;
         }
+    }
+    if let Some(merged) = merged.as_mut().filter(|_| marks == Marks::Kept) {
+        merged.entry.node = Node::Directory { opaque: hides };
     }
     Ok(merged)
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::iter::Peekable;
 use std::path::PathBuf;
 
-use super::merged::merge;
+use super::merged::{Marks, merge};
 use super::{Entry, ReadOptions, TreeError};
 use crate::rootdir::{Descent, Dir, DirEntry, Stat};
 
@@ -15,6 +15,7 @@ const OPEN_DIRECTORIES: usize = 256;
 #[derive(Debug)]
 pub struct MergedWalk {
     options: ReadOptions,
+    marks: Marks,
     /// Each layer's way down: as far as it contributes to where the walk is.
     descents: Vec<Descent>,
     levels: Vec<Level>,
@@ -33,7 +34,11 @@ struct Level {
 
 impl MergedWalk {
     /// Walks over a directory that is in these layers, the topmost first.
-    pub(super) fn new(dirs: Vec<(usize, Dir)>, options: ReadOptions) -> Result<Self, TreeError> {
+    pub(super) fn new(
+        dirs: Vec<(usize, Dir)>,
+        options: ReadOptions,
+        marks: Marks,
+    ) -> Result<Self, TreeError> {
         let open_levels = (OPEN_DIRECTORIES / dirs.len().max(1)).max(1);
         let mut names = Vec::new();
         let mut descents = Vec::new();
@@ -43,7 +48,7 @@ impl MergedWalk {
             descents.push(Descent::with_open_levels(dir, open_levels));
         }
         let levels = vec![Level::new((0..descents.len()).collect(), names)];
-        Ok(Self { options, descents, levels, path: PathBuf::new(), entering: None, failed: false })
+        Ok(Self { options, marks, descents, levels, path: PathBuf::new(), entering: None, failed: false })
     }
 
     /// Leaves out what is in the directory that was given last; it is not even listed.
@@ -98,7 +103,8 @@ impl MergedWalk {
         for layer in layers {
             candidates.push((*layer, self.descents[*layer].current().at(&name)?));
         }
-        let Some(merged) = merge(&candidates, &self.path.join(&name), self.options)? else { return Ok(None) };
+        let path = self.path.join(&name);
+        let Some(merged) = merge(&candidates, &path, self.options, self.marks)? else { return Ok(None) };
         if merged.entry.node.is_directory() {
             self.entering = Some((name, merged.layers));
         }

@@ -11,7 +11,7 @@ use forge_exporter::{
 };
 use forge_registry::Reference;
 use forge_solver::{Event, Events, Plan, Solved, StepId};
-use forge_store::layer::Compression;
+use forge_store::layer::{Compression, FileTimes};
 use forge_store::{Layer, Snapshot, Store};
 
 use super::Building;
@@ -153,9 +153,8 @@ impl Export<'_> {
             }
             (Output::Tar { dest }, _) => {
                 self.unpack(step)?;
-                to_file(dest, |out| {
-                    Ok(write_tar(self.store(), self.snapshot()?, self.building.request.epoch, out)?)
-                })
+                let times = self.building.request.epoch.map_or(FileTimes::Kept, FileTimes::Clamped);
+                to_file(dest, |out| Ok(write_tar(self.store(), self.snapshot()?, times, out)?))
             }
             _ => Ok(()),
         }

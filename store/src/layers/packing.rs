@@ -1,0 +1,309 @@
+//! Layers into blobs: each one in the form that an output wants, once, and kept for the next time.
+//!
+//! A layer made here is packed from its tree. One that was pulled stays the blob that it is, unless an output wants
+//! all layers in its own form: then the blob is read, checked against its DiffID and packed anew, without a tree.
+//! Several layers can be packed as one.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::{Layers, PackedLayer, parse_hex};
+use crate::digest::Hashing;
+use crate::error::At;
+use crate::layer::decompress::{Accept, Decompressed};
+use crate::layer::estargz::{EstargzError, TOC_DIGEST_ANNOTATION, UNCOMPRESSED_SIZE_ANNOTATION};
+use crate::layer::{
+    self, Compression, FileTimes, LayerWriter, PackOptions, Packed, Packer, Packing, WriteError,
+    WriteOptions, piped, to_estargz,
+};
+use crate::limits::UNPACKED_BYTES_MAX;
+use crate::snapshot::{Layer, Pulled, Snapshot};
+use crate::tree::{Entry, Format, MergedTree, Node, ReadOptions, XattrFilter};
+use crate::{
+    ContentId, Descriptor, DiffId, Digest, LayerId, NewBlob, RootDir, StoreError, Threads, media_type,
+};
+
+/// The form in which an output wants layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerForm {
+    /// How blobs are put together.
+    pub packing: Packing,
+    /// What becomes of the modification times in layers made here.
+    pub times: FileTimes,
+    /// Layers of the base are brought into this form, too.
+    pub recompress: bool,
+}
+
+impl From<Compression> for LayerForm {
+    fn from(compression: Compression) -> Self {
+        Self { packing: Packing::Tar(compression), ..Self::default() }
+    }
+}
+
+impl LayerForm {
+    /// What tells this form from others, of a layer made here.
+    fn name(&self) -> String {
+        let packing = self.packing.name();
+        match self.times {
+            FileTimes::Kept => packing,
+            FileTimes::Clamped(latest) => format!("{packing}-until-{latest}"),
+            FileTimes::Fixed(time) => format!("{packing}-at-{time}"),
+        }
+    }
+
+    /// Whether a pulled layer is of this kind already. Its level cannot be told.
+    fn is_of(&self, blob: &Descriptor) -> bool {
+        let has_table = blob.annotations.contains_key(TOC_DIGEST_ANNOTATION);
+        let distributable = media_type::to_distributable(&media_type::to_oci(&blob.media_type));
+        distributable == self.packing.media_type() && has_table == matches!(self.packing, Packing::Estargz(_))
+    }
+}
+
+/// The blob that was written, and what is said of it.
+type Written = (NewBlob, Packed, BTreeMap<String, String>);
+
+impl Layers {
+    /// The layer as a blob: the one it was pulled as, or one packed now and kept for the next time.
+    pub fn pack(&self, layer: &Layer, form: impl Into<LayerForm>) -> Result<PackedLayer, StoreError> {
+        let form = form.into();
+        match &layer.pulled {
+            None => self.kept(&layer.id, &form, || self.pack_tree(layer, &form)),
+            Some(pulled) if form.recompress && !form.is_of(&pulled.descriptor) => {
+                let form = LayerForm { times: FileTimes::Kept, ..form };
+                self.kept(&layer.id, &form, || self.repack(layer, pulled, form.packing))
+            }
+            Some(pulled) => {
+                Ok(PackedLayer { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id })
+            }
+        }
+    }
+
+    /// Several layers, the lowest first, as one blob: what they change together in what lies `below`.
+    pub fn squash(
+        &self,
+        layers: &[Layer],
+        below: &[Layer],
+        form: &LayerForm,
+    ) -> Result<PackedLayer, StoreError> {
+        let mut hasher = blake3::Hasher::new_derive_key("forge squashed layers v1");
+        for layer in layers.iter().chain(below) {
+            hasher.update(layer.id.hex().as_bytes());
+        }
+        hasher.update(&layers.len().to_le_bytes());
+        let id = LayerId::of_content(&ContentId::new(hasher.finalize()));
+        self.kept(&id, form, || {
+            let stack = self.merged(layers)?;
+            let below = Below { layers: self, stack: below, tree: OnceLock::new() };
+            let write = WriteOptions { times: form.times };
+            pack_with(form.packing, self.new_blob()?, |out| {
+                let mut writer = LayerWriter::new(out, write);
+                if let Some(stack) = &stack {
+                    for entry in stack.changes().map_err(tree_error)? {
+                        if let Some(entry) = below.changed(entry.map_err(tree_error)?)? {
+                            writer.append(&entry).map_err(pack_error)?;
+                        }
+                    }
+                }
+                writer.finish().map(drop).map_err(pack_error)
+            })
+        })
+    }
+
+    /// The blob of this form that is here, or else the one that `make` makes.
+    fn kept(
+        &self,
+        id: &LayerId,
+        form: &LayerForm,
+        make: impl FnOnce() -> Result<Written, StoreError>,
+    ) -> Result<PackedLayer, StoreError> {
+        let name = form.name();
+        if let Some(packed) = self.packed(id, &name, form)? {
+            return Ok(packed);
+        }
+        let _lock = self.locks.lock(&format!("pack-{}-{name}", id.hex()))?;
+        if let Some(packed) = self.packed(id, &name, form)? {
+            return Ok(packed);
+        }
+        let (blob, packed, annotations) = make()?;
+        let (digest, size) = blob.commit()?;
+        let diff_id = packed.diff_id;
+        let text = String::from_utf8(crate::image::to_json(&annotations)).expect("JSON is UTF-8");
+        let sql = "INSERT OR REPLACE INTO packed (layer, form, digest, diff_id, annotations)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.index.execute(sql, (id.hex(), &name, digest.hex(), diff_id.digest().hex(), text))?;
+        let descriptor =
+            Descriptor { annotations, ..Descriptor::new(form.packing.media_type(), digest, size) };
+        Ok(PackedLayer { descriptor, diff_id })
+    }
+
+    fn packed(&self, id: &LayerId, name: &str, form: &LayerForm) -> Result<Option<PackedLayer>, StoreError> {
+        let sql = "SELECT p.digest, p.diff_id, p.annotations, b.size FROM packed p
+                   JOIN blobs b ON b.digest = p.digest WHERE p.layer = ?1 AND p.form = ?2";
+        let row = self.index.row(sql, (id.hex(), name), |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get(3)?))
+        })?;
+        let Some((digest, diff_id, annotations, size)) = row else { return Ok(None) };
+        let (digest, diff_id) = (parse_hex(id, &digest)?, parse_hex(id, &diff_id)?);
+        let annotations = serde_json::from_str(&annotations).map_err(|e| StoreError::Corrupt {
+            object: format!("the index entry of layer {}", id.hex()),
+            detail: e.to_string(),
+        })?;
+        let descriptor =
+            Descriptor { annotations, ..Descriptor::new(form.packing.media_type(), digest, size) };
+        Ok(Some(PackedLayer { descriptor, diff_id: DiffId::new(diff_id) }))
+    }
+
+    /// From the layer's own tree.
+    fn pack_tree(&self, layer: &Layer, form: &LayerForm) -> Result<Written, StoreError> {
+        let root = RootDir::open_host(self.ensure_tree(layer)?)?;
+        let write = WriteOptions { times: form.times };
+        let out = self.new_blob()?;
+        let Packing::Tar(compression) = form.packing else {
+            return pack_with(form.packing, out, |out| {
+                layer::write_tree(root.dir(), self.xattrs, write, out).map(drop).map_err(pack_error)
+            });
+        };
+        let options = PackOptions { compression, threads: Threads::available(), write };
+        let (out, packed) = layer::pack_tree(root.dir(), self.xattrs, options, out).map_err(pack_error)?;
+        if form.times == FileTimes::Kept {
+            self.record_diff_id(&layer.id, &packed.diff_id, packed.uncompressed_size)?;
+        }
+        Ok((unbuffered(out)?, packed, BTreeMap::new()))
+    }
+
+    /// From the blob that was pulled, which must turn out to be what its image says.
+    fn repack(&self, layer: &Layer, pulled: &Pulled, packing: Packing) -> Result<Written, StoreError> {
+        let missing = || StoreError::MissingLayer(layer.id.hex());
+        let (blob, _) = self.blobs.open(&pulled.descriptor.digest)?.ok_or_else(missing)?;
+        let fail =
+            |detail: String| StoreError::Unpack { object: pulled.descriptor.digest.to_string(), detail };
+        let tar = Decompressed::new(blob, Accept::Layer).map_err(|e| fail(e.to_string()))?;
+        pack_with(packing, self.new_blob()?, |out| {
+            let mut tar = Hashing::new(tar.take(UNPACKED_BYTES_MAX + 1));
+            io::copy(&mut tar, out).map_err(|e| fail(e.to_string()))?;
+            let (_, found, bytes) = tar.finish();
+            if bytes > UNPACKED_BYTES_MAX {
+                return Err(fail(format!("it is larger than {UNPACKED_BYTES_MAX} bytes")));
+            }
+            match found == *pulled.diff_id.digest() {
+                true => Ok(()),
+                false => {
+                    Err(fail(format!("its DiffID is {found}, not {} as its image says", pulled.diff_id)))
+                }
+            }
+        })
+    }
+
+    fn new_blob(&self) -> Result<BufWriter<NewBlob>, StoreError> {
+        Ok(BufWriter::with_capacity(1 << 20, self.blobs.create()?))
+    }
+
+    /// Layers as one tree; none for no layers.
+    fn merged(&self, layers: &[Layer]) -> Result<Option<MergedTree>, StoreError> {
+        let trees = self.stack(&Snapshot { layers: layers.to_vec() })?;
+        let roots: Vec<RootDir> = trees.iter().map(RootDir::open_host).collect::<Result<_, _>>()?;
+        let options = ReadOptions { format: Format::Overlay(self.xattrs), xattrs: XattrFilter::Capability };
+        Ok((!roots.is_empty()).then(|| MergedTree::new(roots, options)))
+    }
+}
+
+/// What lies below squashed layers; unpacked only if something there may have to be hidden.
+struct Below<'a> {
+    layers: &'a Layers,
+    stack: &'a [Layer],
+    tree: OnceLock<Option<MergedTree>>,
+}
+
+impl Below<'_> {
+    /// The entry without marks that hide nothing; `None` where nothing is left of it.
+    fn changed(&self, mut entry: Entry) -> Result<Option<Entry>, StoreError> {
+        match &entry.node {
+            Node::Whiteout if !self.has(&entry.path)? => return Ok(None),
+            Node::Directory { opaque: true } if !self.has(&entry.path)? => {
+                entry.node = Node::Directory { opaque: false };
+            }
+            _ => {}
+        }
+        Ok(Some(entry))
+    }
+
+    fn has(&self, path: &Path) -> Result<bool, StoreError> {
+        if self.tree.get().is_none() {
+            let _ = self.tree.set(self.layers.merged(self.stack)?);
+        }
+        let Some(Some(tree)) = self.tree.get() else { return Ok(false) };
+        // Where a file stands in the way of the path there is nothing to hide.
+        Ok(tree.lookup(path, false).is_ok_and(|found| found.is_some()))
+    }
+}
+
+/// Packs the tar that `write` writes.
+fn pack_with(
+    packing: Packing,
+    mut out: BufWriter<NewBlob>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), StoreError> + Send,
+) -> Result<Written, StoreError> {
+    let threads = Threads::available();
+    match packing {
+        Packing::Tar(compression) => {
+            let mut packer = Packer::new(out, compression, threads).map_err(io_error)?;
+            write(&mut packer)?;
+            let (out, packed) = packer.finish().map_err(io_error)?;
+            Ok((unbuffered(out)?, packed, BTreeMap::new()))
+        }
+        Packing::Estargz(level) => {
+            let read = |tar: &mut dyn Read| -> Result<(Packed, Digest), PackError> {
+                let (_, packed, table) = to_estargz(&mut *tar, level, threads, &mut out)?;
+                // What lies behind the archive's end is no part of the layer, and the writer waits for us.
+                io::copy(tar, &mut io::sink())?;
+                Ok((packed, table))
+            };
+            let (packed, table) =
+                piped(|out| write(out).map_err(PackError::Store), read).map_err(StoreError::from)?;
+            let annotations = BTreeMap::from([
+                (TOC_DIGEST_ANNOTATION.to_owned(), table.to_string()),
+                (UNCOMPRESSED_SIZE_ANNOTATION.to_owned(), packed.uncompressed_size.to_string()),
+            ]);
+            Ok((unbuffered(out)?, packed, annotations))
+        }
+    }
+}
+
+/// What either end of the pipe to an eStargz may fail with.
+#[derive(Debug, thiserror::Error)]
+enum PackError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Estargz(#[from] EstargzError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<PackError> for StoreError {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Store(error) => error,
+            PackError::Estargz(error) => Self::Pack(error.to_string()),
+            PackError::Io(error) => Self::Pack(error.to_string()),
+        }
+    }
+}
+
+fn unbuffered(out: BufWriter<NewBlob>) -> Result<NewBlob, StoreError> {
+    out.into_inner().map_err(|e| e.into_error()).at("write", Path::new("a layer's blob"))
+}
+
+fn pack_error(error: WriteError) -> StoreError {
+    StoreError::Pack(error.to_string())
+}
+
+fn tree_error(error: crate::tree::TreeError) -> StoreError {
+    StoreError::Pack(error.to_string())
+}
+
+fn io_error(error: io::Error) -> StoreError {
+    StoreError::Pack(error.to_string())
+}
