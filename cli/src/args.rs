@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::step_flags::StepFlags;
+
 /// Builds OCI images from Dockerfiles: one binary, no daemon.
 #[derive(Debug, Parser)]
 #[command(name = "forge", version, propagate_version = true, max_term_width = 100)]
@@ -23,7 +25,7 @@ pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<Build>),
     /// Run a command in a new container of an image, in the foreground
-    Run(Run),
+    Run(Box<Run>),
     /// List images
     #[command(alias = "ls")]
     Images(Images),
@@ -134,7 +136,7 @@ pub struct Build {
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub network: NetworkMode,
 
-    /// Grant an entitlement: network.host (repeatable)
+    /// Grant an entitlement: network.host, security.insecure, device[=NAME] (repeatable)
     #[arg(long, value_name = "ENTITLEMENT")]
     pub allow: Vec<String>,
 
@@ -172,6 +174,9 @@ pub struct Build {
 
     #[command(flatten)]
     pub registry: RegistryFlags,
+
+    #[command(flatten)]
+    pub step: StepFlags,
 }
 
 /// The network of a container.
@@ -236,6 +241,9 @@ pub struct Run {
 
     #[command(flatten)]
     pub registry: RegistryFlags,
+
+    #[command(flatten)]
+    pub step: StepFlags,
 
     /// The image
     #[arg(value_name = "IMAGE")]

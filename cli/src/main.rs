@@ -16,6 +16,7 @@ mod records;
 mod registries;
 mod secrets;
 mod signals;
+mod step_flags;
 mod steps;
 
 use std::process::ExitCode;

@@ -94,6 +94,7 @@ impl Bench {
                 runtime_dir: directory.join("run"),
                 search_path: SEARCH_PATH.into(),
                 backend: None,
+                reach_host: false,
             }),
             xattrs: if user { OverlayXattrs::User } else { OverlayXattrs::Trusted },
             drafts: 0,

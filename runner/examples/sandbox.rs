@@ -53,6 +53,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         runtime_dir: directory.join("run"),
         search_path: SEARCH_PATH.into(),
         backend: backend(argument(2)),
+        reach_host: false,
     });
     let lease = if spec.network == Network::Default { Some(connect(&networks, &mut spec)?) } else { None };
     let job = Job {
@@ -98,10 +99,5 @@ fn backend(name: Option<&str>) -> Option<Backend> {
 }
 
 fn code_of(exit: Exit) -> ExitCode {
-    let code = match exit {
-        Exit::Code(code) => code,
-        Exit::Signal(signal) => 128 + signal,
-        Exit::OutOfMemory { .. } => 137,
-    };
-    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+    ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX))
 }

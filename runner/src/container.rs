@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use forge_solver::WorldError;
+use forge_solver::op::Ulimit;
 use forge_store::{Snapshot, Store};
 
 use crate::files::{StackView, Upper};
 use crate::network::resolv_conf::hosts;
 use crate::network::{Lease, Networks, Options};
-use crate::sandbox::spec::{Network, Rootfs, SandboxSpec, Upper as UpperDirs, User};
+use crate::sandbox::spec::{Network, Rlimit, Rootfs, SandboxSpec, Upper as UpperDirs, User};
 use crate::step::Settings;
 use crate::zygote::{Job, Running, Stdio, Zygote};
 use crate::{Cgroup, Exit, trouble};
@@ -31,6 +32,10 @@ pub struct Container {
     pub hostname: String,
     /// The network.
     pub network: Network,
+    /// Resource limits.
+    pub ulimits: Vec<Ulimit>,
+    /// Bytes of /dev/shm.
+    pub shm_size: Option<u64>,
 }
 
 /// Runs a container in the foreground and says how it ended; its files are gone then.
@@ -51,6 +56,7 @@ pub fn run_container(
         runtime_dir: settings.runtime_dir,
         search_path: settings.search_path,
         backend: None,
+        reach_host: settings.bounds.reach_host(),
     });
     let lease = match container.network {
         Network::Default => Some(networks.lease().map_err(trouble::of_sandbox)?),
@@ -70,9 +76,15 @@ pub fn run_container(
     spec.network = lease.as_ref().map_or(container.network, Lease::network);
     spec.resolv_conf =
         Some(lease.as_ref().map_or_else(crate::network::resolv_conf::for_host, Lease::resolv_conf));
-    spec.hosts = Some(hosts(&spec.hostname, &[]));
+    spec.hosts = Some(hosts(&spec.hostname, &settings.bounds.hosts_for(lease.as_ref())?));
+    spec.limits = settings.bounds.limits.clone();
+    let rlimit =
+        |Ulimit { name, soft, hard }: &Ulimit| Rlimit { name: name.clone(), soft: *soft, hard: *hard };
+    spec.rlimits = container.ulimits.iter().map(rlimit).collect();
+    spec.shm_size_bytes = container.shm_size.unwrap_or(spec.shm_size_bytes);
+    spec.cgroup_parent.clone_from(&settings.bounds.cgroup_parent);
     let zygote = Zygote::start(&store.state_dir().join("skeleton")).map_err(trouble::of_sandbox)?;
-    let cgroup = Cgroup::create(&spec.limits, None).map_err(trouble::of_sandbox)?;
+    let cgroup = Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
     let (stdio, ends) = streams().map_err(trouble::of_sandbox)?;
     let netns = lease.as_ref().and_then(Lease::netns);
     let job = Job { spec: &spec, stdio, handles: Vec::new(), netns, cgroup };

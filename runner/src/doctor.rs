@@ -88,8 +88,8 @@ pub fn probe(search_path: &str) -> Vec<Finding> {
         namespaces(),
         overlay(),
         seccomp(),
-        limit(Feature::PidsLimit, Limits { memory_bytes: None, cpu_millis: None, pids: Some(1) }),
-        limit(Feature::MemoryLimit, Limits { memory_bytes: Some(1 << 30), cpu_millis: None, pids: None }),
+        limit(Feature::PidsLimit, Limits { pids: Some(1), ..Limits::none() }),
+        limit(Feature::MemoryLimit, Limits { memory_bytes: Some(1 << 30), ..Limits::none() }),
         program(Feature::Nftables, "nft", "nftables", search_path),
         program(Feature::Pasta, "pasta", "passt", search_path),
         program(Feature::Slirp4netns, "slirp4netns", "slirp4netns", search_path),
@@ -191,9 +191,10 @@ fn seccomp() -> Finding {
 fn limit(feature: Feature, limits: Limits) -> Finding {
     match Cgroup::create(&limits, None) {
         Ok(_) => found(feature, "by an own cgroup"),
-        Err(CgroupError::Unavailable { reason, .. } | CgroupError::Parent(reason)) => {
+        Err(CgroupError::Unavailable { reason, .. }) => {
             lacking(feature, reason, "run as root, or as a user with a delegated cgroup")
         }
+        Err(error) => lacking(feature, error.to_string(), "run as root"),
     }
 }
 

@@ -7,11 +7,13 @@ mod sys;
 
 mod cgroup;
 pub mod container;
+mod devices;
 pub mod doctor;
 pub mod executor;
 pub mod files;
 mod mounts;
 pub mod network;
+mod output;
 mod sandbox;
 mod seccomp;
 pub mod secrets;

@@ -1,16 +1,15 @@
 //! RUN, carried out: a sandbox over a draft, its output, its end.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use forge_solver::event::{Event, Events, Stream};
-use forge_solver::op::{RunOp, types};
+use forge_solver::event::Event;
+use forge_solver::op::{RunOp, Ulimit, types};
 use forge_solver::{Job, StepId, TroubleKind, WorldError};
 use forge_store::{Draft, Snapshot, Store};
 
@@ -19,17 +18,15 @@ use crate::mounts::{self, Mounted};
 use crate::network::resolv_conf::hosts;
 use crate::network::{Backend, Chosen, Lease, Networks, Options};
 use crate::sandbox::spec::{
-    self, Mount, MountSource, Network, Rootfs, SandboxSpec, Security, Upper as UpperDirs, User,
+    self, Limits, Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, Upper as UpperDirs,
+    User,
 };
 use crate::secrets::Secrets;
-use crate::zygote::{self, Running, Stdio, Zygote};
-use crate::{Cgroup, Exit, trouble};
+use crate::zygote::{self, Running, Zygote};
+use crate::{Cgroup, Exit, devices, output, trouble};
 
-/// How much of a step's output is kept for the message if it fails, in bytes.
-const TAIL_BYTES: usize = 16 << 10;
-
-/// How long a step may take to obey SIGTERM before it is killed.
-const GRACE: Duration = Duration::from_millis(1500);
+/// How long a step that does not end by SIGTERM may take to tidy up before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What all steps of a build have in common.
 pub struct Settings {
@@ -39,6 +36,51 @@ pub struct Settings {
     pub search_path: String,
     /// What `--secret` and `--ssh` gave.
     pub secrets: Secrets,
+    /// What a step may use, and whom it knows.
+    pub bounds: Bounds,
+}
+
+/// What the user grants every step; no part of any key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Memory, processor time, processes.
+    pub limits: Limits,
+    /// The cgroup to make those of steps under.
+    pub cgroup_parent: Option<String>,
+    /// Lines of /etc/hosts.
+    pub hosts: Vec<(String, HostAddress)>,
+}
+
+/// Whom a line of /etc/hosts means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAddress {
+    /// This address.
+    Ip(IpAddr),
+    /// The machine that forge runs on: `host-gateway`.
+    Host,
+}
+
+impl Bounds {
+    /// Whether steps must be able to reach the host.
+    pub(crate) fn reach_host(&self) -> bool {
+        self.hosts.iter().any(|(_, address)| *address == HostAddress::Host)
+    }
+
+    /// Lines for /etc/hosts of a step with this network.
+    pub(crate) fn hosts_for(&self, lease: Option<&Lease<'_>>) -> Result<Vec<(String, IpAddr)>, WorldError> {
+        let address = |name: &str, address: HostAddress| match address {
+            HostAddress::Ip(ip) => Ok(ip),
+            HostAddress::Host => {
+                lease.map_or(Some(Ipv4Addr::LOCALHOST), Lease::gateway).map(IpAddr::V4).ok_or_else(|| {
+                    let message =
+                        format!("--add-host {name}:host-gateway: the network of a user hides the host");
+                    WorldError::new(TroubleKind::Input, message)
+                        .hint("give the address of another interface of the host, or use --network=host")
+                })
+            }
+        };
+        self.hosts.iter().map(|(name, host)| Ok((name.clone(), address(name, *host)?))).collect()
+    }
 }
 
 /// The steps of a build: one zygote, one set of networks, what runs now.
@@ -46,6 +88,7 @@ pub struct Steps<'a> {
     store: &'a Store,
     zygote: Mutex<Option<Arc<Zygote>>>,
     secrets: Secrets,
+    bounds: Bounds,
     networks: Networks,
     /// What the networks are was said.
     told: AtomicBool,
@@ -64,7 +107,9 @@ impl<'a> Steps<'a> {
                 runtime_dir: settings.runtime_dir,
                 search_path: settings.search_path,
                 backend: None,
+                reach_host: settings.bounds.reach_host(),
             }),
+            bounds: settings.bounds,
             told: AtomicBool::new(false),
             running: Mutex::new(HashMap::new()),
             cancelled: AtomicBool::new(false),
@@ -112,18 +157,23 @@ impl<'a> Steps<'a> {
         spec.network = lease.as_ref().map_or(plain_network(op), Lease::network);
         spec.resolv_conf =
             Some(lease.as_ref().map_or_else(crate::network::resolv_conf::for_host, Lease::resolv_conf));
-        spec.hosts = Some(hosts(&spec.hostname, &[]));
+        spec.hosts = Some(hosts(&spec.hostname, &self.bounds.hosts_for(lease.as_ref())?));
+        spec.limits = self.bounds.limits.clone();
+        spec.cgroup_parent.clone_from(&self.bounds.cgroup_parent);
+        spec.rlimits = rlimits(&op.ulimits, job);
+        spec.shm_size_bytes = op.shm_size.unwrap_or(spec.shm_size_bytes);
         spec.security = match op.security {
             types::Security::Sandbox => Security::sandbox(),
             types::Security::Insecure => Security::insecure(),
         };
         spec.user = User::Named(op.user.clone());
         spec.mounts.extend(script(op));
-        let Mounted { mounts, handles, env, keep: _keep } = mounted;
+        let Mounted { mounts, mut handles, env, keep: _keep } = mounted;
         spec.env.extend(env);
         spec.mounts.extend(mounts);
-        let exit = self.start(&spec, handles, lease.as_ref(), job)?;
-        judge(exit, op)
+        devices::add(&op.devices, &mut spec, &mut handles, job)?;
+        let end = self.start(&spec, handles, lease.as_ref(), job)?;
+        judge(end, op)
     }
 
     fn start(
@@ -132,10 +182,10 @@ impl<'a> Steps<'a> {
         handles: Vec<OwnedFd>,
         lease: Option<&Lease<'_>>,
         job: &Job<'_>,
-    ) -> Result<(Exit, Vec<u8>), WorldError> {
+    ) -> Result<End, WorldError> {
         let cgroup =
             Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
-        let (stdio, outputs) = pipes().map_err(trouble::of_sandbox)?;
+        let (stdio, output) = output::pipe().map_err(trouble::of_sandbox)?;
         let zygote = self.zygote()?;
         let netns = lease.and_then(Lease::netns);
         let running =
@@ -145,14 +195,27 @@ impl<'a> Steps<'a> {
         if self.cancelled.load(Ordering::SeqCst) {
             running.kill();
         }
-        let tail = pump(outputs, job.step, job.events);
+        let output = output::pump(output, job.step, job.events, self.impatience());
         let end = running.wait();
+        let out_of_pids = running.out_of_pids();
         lock(&self.running).remove(&job.step);
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(WorldError::new(TroubleKind::Cancelled, "cancelled"));
         }
         let exit = end.map_err(|failure| trouble::of_start(&failure))?;
-        Ok((exit, tail))
+        Ok(End { exit, out_of_pids, output })
+    }
+
+    /// What to say of a step that goes on although it was asked to end; once.
+    fn impatience(&self) -> impl FnMut() -> Option<String> {
+        let mut said = false;
+        move || {
+            let say = self.cancelled.load(Ordering::SeqCst) && !std::mem::replace(&mut said, true);
+            let seconds = GRACE.as_secs();
+            say.then(|| {
+                format!("the step does not obey SIGTERM: it has {seconds} s; a second Ctrl-C ends it now")
+            })
+        }
     }
 
     fn zygote(&self) -> Result<Arc<Zygote>, WorldError> {
@@ -187,6 +250,15 @@ impl<'a> Steps<'a> {
     }
 }
 
+/// How a step went.
+struct End {
+    exit: Exit,
+    /// Its limit on processes, if it met it.
+    out_of_pids: Option<u64>,
+    /// The last of its output.
+    output: Vec<u8>,
+}
+
 /// Why steps see the host's network although nobody asked for it.
 fn remark(chosen: &Chosen) -> String {
     let refused: Vec<String> =
@@ -217,6 +289,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// `--ulimit` for the sandbox. Without CAP_SYS_RESOURCE a hard limit cannot rise above forge's own: then that is what
+/// the step gets, and is said.
+fn rlimits(ulimits: &[Ulimit], job: &Job<'_>) -> Vec<Rlimit> {
+    for ulimit in ulimits {
+        if let Some(ceiling) = crate::sandbox::ceiling(&ulimit.name)
+            && ulimit.hard.is_none_or(|hard| hard > ceiling)
+        {
+            let text =
+                format!("warning: --ulimit {}: without CAP_SYS_RESOURCE no more than {ceiling}", ulimit.name);
+            job.events.emit(Event::Note { step: job.step, text });
+        }
+    }
+    let rlimit =
+        |Ulimit { name, soft, hard }: &Ulimit| Rlimit { name: name.clone(), soft: *soft, hard: *hard };
+    ulimits.iter().map(rlimit).collect()
+}
+
 /// The environment as `NAME=value`: the step's, and the proxies. HOME is added inside, from the image's passwd.
 fn environment(op: &RunOp) -> Vec<String> {
     op.env.iter().chain(&op.proxy_env).map(|(name, value)| format!("{name}={value}")).collect()
@@ -229,57 +318,29 @@ fn script(op: &RunOp) -> Option<Mount> {
     Some(Mount { target: format!("/dev/pipes/{name}"), source, read_only: true })
 }
 
-/// The ends that we read from a step.
-struct Outputs {
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
-
-fn pipes() -> io::Result<(Stdio, Outputs)> {
-    let (stdout, stdout_end) = io::pipe()?;
-    let (stderr, stderr_end) = io::pipe()?;
-    let stdin = File::open(Path::new("/dev/null"))?;
-    let stdio = Stdio { stdin: stdin.into(), stdout: stdout_end.into(), stderr: stderr_end.into() };
-    Ok((stdio, Outputs { stdout: stdout.into(), stderr: stderr.into() }))
-}
-
-/// Passes on what a step says until it and all its children have closed their ends; gives the last of it.
-fn pump(outputs: Outputs, step: StepId, events: &dyn Events) -> Vec<u8> {
-    let tail = Mutex::new(Vec::new());
-    let read = |end: OwnedFd, stream: Stream| {
-        let mut end = File::from(end);
-        let mut buffer = vec![0; 32 << 10];
-        while let Ok(n) = end.read(&mut buffer)
-            && n > 0
-        {
-            let bytes = buffer[..n].to_vec();
-            let mut tail = lock(&tail);
-            tail.extend_from_slice(&bytes);
-            let surplus = tail.len().saturating_sub(TAIL_BYTES);
-            tail.drain(..surplus);
-            events.emit(Event::Output { step, stream, bytes });
+/// What a step's end means for the build.
+fn judge(End { exit, out_of_pids, output }: End, op: &RunOp) -> Result<(), WorldError> {
+    if exit == Exit::Code(0) {
+        return Ok(());
+    }
+    let code = exit.code();
+    let mut how = format!("exit code: {code}");
+    let mut hint = None;
+    match exit {
+        Exit::OutOfMemory { limit_bytes, .. } => {
+            how.push_str(&format!(" (out of memory: its limit is {limit_bytes} bytes)"));
+            hint = Some("give it more with --memory, or let it need less".to_owned());
         }
-    };
-    let Outputs { stdout, stderr } = outputs;
-    std::thread::scope(|scope| {
-        scope.spawn(|| read(stderr, Stream::Stderr));
-        read(stdout, Stream::Stdout);
-    });
-    tail.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn judge((exit, output): (Exit, Vec<u8>), op: &RunOp) -> Result<(), WorldError> {
-    let command = op.args.join(" ");
-    let (code, how) = match exit {
-        Exit::Code(0) => return Ok(()),
-        Exit::Code(code) => (code, format!("exit code: {code}")),
-        Exit::Signal(signal) => {
-            (128 + signal, format!("exit code: {} (killed by signal {signal})", 128 + signal))
-        }
-        Exit::OutOfMemory { limit_bytes } => {
-            (137, format!("exit code: 137 (out of memory: its limit is {limit_bytes} bytes)"))
-        }
-    };
-    let message = format!("process {command:?} did not complete successfully: {how}");
-    Err(WorldError { output, ..WorldError::new(TroubleKind::Command(code), message) })
+        Exit::Signal(signal) => how.push_str(&format!(" (killed by signal {signal})")),
+        Exit::Code(_) => {}
+    }
+    if let Some(limit) = out_of_pids {
+        how.push_str(&format!(" (it reached its limit of {limit} processes)"));
+        hint = Some("give it more with --resource pids=N".to_owned());
+    }
+    if exit == Exit::Signal(libc::SIGKILL) {
+        hint = Some("if nobody killed it, the machine ran out of memory: see dmesg".to_owned());
+    }
+    let message = format!("process {:?} did not complete successfully: {how}", op.args.join(" "));
+    Err(WorldError { output, hint, ..WorldError::new(TroubleKind::Command(code), message) })
 }

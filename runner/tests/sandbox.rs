@@ -367,7 +367,7 @@ fn limits_hold_and_are_named() {
     let mut spec = lab.script("head -c 300000000 /dev/zero | tail -c 299999999 >/dev/null");
     spec.limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
     let message = lab.run(&spec).failure(137);
-    assert!(message.contains("OutOfMemory { limit_bytes: 67108864 }"), "{message}");
+    assert!(message.contains("OutOfMemory { limit_bytes: 67108864, code: 137 }"), "{message}");
 }
 
 #[test]

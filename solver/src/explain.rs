@@ -118,6 +118,18 @@ fn run_facts(op: &RunOp, contents: &impl Fn(usize) -> Vec<ContentId>, add: &mut 
     add("network", format!("{:?}", op.network).to_lowercase());
     add("security", format!("{:?}", op.security).to_lowercase());
     add("platform", op.platform.to_string());
+    for ulimit in &op.ulimits {
+        let shown =
+            |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+        let value = format!("{}:{}", shown(ulimit.soft), shown(ulimit.hard));
+        add(&format!("ulimit {}", ulimit.name), value);
+    }
+    if let Some(bytes) = op.shm_size {
+        add("shm size", bytes.to_string());
+    }
+    for device in &op.devices {
+        add("device", device.name.clone());
+    }
     if let Some((name, content)) = &op.script {
         add("script", format!("{name} {}", blake3::hash(content.as_bytes()).to_hex()));
     }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use forge_parser::{GitMtime, GitReference};
 
 use crate::op::{
-    CopyOp, CopySource, GitOp, HttpOp, ImageOp, MountOp, Op, RunOp, Selection, Unpack, WorkdirOp,
+    CopyOp, CopySource, DeviceOp, GitOp, HttpOp, ImageOp, MountOp, Op, RunOp, Selection, Ulimit, Unpack,
+    WorkdirOp,
 };
 
 /// Part of every key: keys of another version never meet.
@@ -171,6 +172,9 @@ fn hash_run(hasher: &mut KeyHasher, op: &RunOp) {
         network,
         security,
         mounts,
+        ulimits,
+        shm_size,
+        devices,
         script,
         platform,
     } = op;
@@ -190,6 +194,20 @@ fn hash_run(hasher: &mut KeyHasher, op: &RunOp) {
         hasher.text("content", content);
     });
     hash_platform(hasher, platform);
+    // Added later: where they are not used, keys are what they were.
+    if !ulimits.is_empty() {
+        hasher.list("ulimits", ulimits, |hasher, Ulimit { name, soft, hard }| {
+            hasher.text("name", name);
+            hasher.option("soft", soft.as_ref(), |hasher, limit| hasher.number("limit", *limit));
+            hasher.option("hard", hard.as_ref(), |hasher, limit| hasher.number("limit", *limit));
+        });
+    }
+    if let Some(bytes) = shm_size {
+        hasher.number("shm size", *bytes);
+    }
+    if !devices.is_empty() {
+        hasher.list("devices", devices, |hasher, DeviceOp { name, required: _ }| hasher.text("name", name));
+    }
 }
 
 fn hash_mount(hasher: &mut KeyHasher, mount: &MountOp) {

@@ -165,10 +165,36 @@ pub struct RunOp {
     pub security: Security,
     /// `--mount`.
     pub mounts: Vec<MountOp>,
+    /// Limits that `--ulimit` gives, by name.
+    pub ulimits: Vec<Ulimit>,
+    /// Bytes of /dev/shm; none is the default of 64 MiB.
+    pub shm_size: Option<u64>,
+    /// `--device`.
+    pub devices: Vec<DeviceOp>,
     /// A `#!` script to place at `/dev/pipes/<name>`: `(name, content)`.
     pub script: Option<(String, Arc<str>)>,
     /// The machine that it runs on.
     pub platform: Platform,
+}
+
+/// One resource limit; `None` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ulimit {
+    /// Its name, as `--ulimit` spells it: `nofile`.
+    pub name: String,
+    /// The soft limit.
+    pub soft: Option<u64>,
+    /// The hard limit.
+    pub hard: Option<u64>,
+}
+
+/// A device of the host, by the name that the Container Device Interface gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceOp {
+    /// `vendor.com/class=name`, `vendor.com/class=*`, `vendor.com/class`, or the class of an annotation.
+    pub name: String,
+    /// Missing is an error.
+    pub required: bool,
 }
 
 /// One `--mount` of a RUN, expanded.

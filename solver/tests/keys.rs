@@ -30,6 +30,9 @@ fn run() -> RunOp {
         network: Network::Default,
         security: Security::Sandbox,
         mounts: vec![],
+        ulimits: Vec::new(),
+        shm_size: None,
+        devices: Vec::new(),
         script: None,
         platform: Platform::new("linux", "amd64", None),
     }

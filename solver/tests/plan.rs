@@ -77,6 +77,8 @@ fn options(args: &[(&str, &str)]) -> PlanOptions {
         no_cache_stages: BTreeSet::new(),
         network: Network::Default,
         allowed: BTreeSet::new(),
+        ulimits: Vec::new(),
+        shm_size: None,
         check_only: false,
     }
 }

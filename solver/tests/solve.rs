@@ -138,6 +138,9 @@ fn run_op(command: &str) -> Op {
         network: Network::Default,
         security: Security::Sandbox,
         mounts: vec![],
+        ulimits: Vec::new(),
+        shm_size: None,
+        devices: Vec::new(),
         script: None,
         platform: Platform::new("linux", "amd64", None),
     }))

@@ -225,6 +225,7 @@ impl Building<'_> {
             runtime_dir: environment::runtime_dir(self.session.is_machine_root),
             search_path: environment::search_path().to_string_lossy().into_owned(),
             secrets: self.request.secrets.clone(),
+            bounds: self.request.bounds.clone(),
         }
     }
 

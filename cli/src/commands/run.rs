@@ -34,6 +34,7 @@ pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
         runtime_dir: environment::runtime_dir(session.is_machine_root),
         search_path: environment::search_path().to_string_lossy().into_owned(),
         secrets: forge_runner::secrets::Secrets::default(),
+        bounds: args.step.bounds()?,
     };
     let exit =
         run_container(&store, &snapshot(&image.manifest, &image.config)?, &container, settings, pass_signals)
@@ -42,9 +43,9 @@ pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => Err(Failure::silent(Kind::Exit(u8::try_from(code).unwrap_or(255)))),
         Exit::Signal(number) => Err(Failure::silent(Kind::Signal(u8::try_from(number).unwrap_or(127)))),
-        Exit::OutOfMemory { limit_bytes } => {
+        Exit::OutOfMemory { limit_bytes, code } => {
             let message = format!("the container ran out of memory; its limit is {limit_bytes} bytes");
-            Err(Failure::new(Kind::Signal(9), message, None))
+            Err(Failure::new(Kind::Exit(u8::try_from(code).unwrap_or(255)), message, None))
         }
     }
 }
@@ -120,6 +121,8 @@ fn container(config: &RuntimeConfig, args: &Run) -> Result<Container, Failure> {
         }),
         user: args.user.clone().unwrap_or_else(|| config.user.clone()),
         hostname,
+        ulimits: args.step.ulimits()?,
+        shm_size: args.step.shm_size()?,
         network: match args.network {
             NetworkMode::Default => Network::Default,
             NetworkMode::None => Network::None,

@@ -13,6 +13,7 @@ mod disk;
 mod errors;
 mod interruption;
 mod judges;
+mod limits;
 mod outputs;
 mod permissions;
 mod progress;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The kind of a hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(super) struct Hierarchy {
     pub(super) version: Version,
     /// What it controls; for v2 whatever its root offers.
     pub(super) controllers: Vec<String>,
+    /// Where it is mounted.
+    pub(super) root: PathBuf,
     /// The directory of this process's own cgroup.
     pub(super) own: PathBuf,
 }
@@ -28,7 +31,13 @@ pub(super) struct Hierarchy {
 pub(super) struct Hierarchies(Vec<Hierarchy>);
 
 impl Hierarchies {
-    pub(super) fn of_this_process() -> Hierarchies {
+    /// As they were when they were first asked for: forge itself may move later, see [`Hierarchy::move_aside`].
+    pub(super) fn of_this_process() -> &'static Hierarchies {
+        static FOUND: OnceLock<Hierarchies> = OnceLock::new();
+        FOUND.get_or_init(Hierarchies::look)
+    }
+
+    fn look() -> Hierarchies {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let offered = |root: &Path| fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
@@ -54,7 +63,9 @@ impl Hierarchy {
     /// Lets a controller reach the children of `family`: v2 hands controllers down level by level.
     pub(super) fn enable(&self, family: &Path, controller: &str) -> io::Result<()> {
         fs::create_dir_all(family)?;
-        let below: Vec<&Path> = family.ancestors().take_while(|path| path.starts_with(&self.own)).collect();
+        // Above forge's own cgroup it is not ours to say, unless the family stands there.
+        let top = if family.starts_with(&self.own) { &self.own } else { &self.root };
+        let below: Vec<&Path> = family.ancestors().take_while(|path| path.starts_with(top)).collect();
         for level in below.into_iter().rev() {
             let file = level.join("cgroup.subtree_control");
             let enabled = fs::read_to_string(&file)?;
@@ -64,6 +75,31 @@ impl Hierarchy {
         }
         Ok(())
     }
+
+    /// Moves forge and its helpers out of their own cgroup into a leaf below it, if nobody else is in there.
+    pub(super) fn move_aside(&self, leaf: &str) -> io::Result<()> {
+        let text = fs::read_to_string(self.own.join("cgroup.procs"))?;
+        let processes: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        if !processes.iter().all(|process| is_ours(*process)) {
+            let message = format!(
+                "{} has other processes; start forge in a cgroup of its own: systemd-run --scope -p Delegate=yes",
+                self.own.display()
+            );
+            return Err(io::Error::other(message));
+        }
+        let leaf = self.own.join(leaf);
+        fs::create_dir_all(&leaf)?;
+        processes.iter().try_for_each(|process| fs::write(leaf.join("cgroup.procs"), process.to_string()))
+    }
+}
+
+/// Whether a process is this one or was started by it.
+fn is_ours(process: u32) -> bool {
+    let parent = || {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    process == std::process::id() || parent() == Some(std::process::id())
 }
 
 /// Puts the lines of mountinfo(5) and `/proc/self/cgroup` together. `offered` reads a v2 root's controllers.
@@ -90,8 +126,9 @@ fn parse(mounts: &str, own: &str, offered: impl Fn(&Path) -> String) -> Vec<Hier
             _ => continue,
         };
         let below = cgroup.unwrap_or("/").strip_prefix(root.trim_end_matches('/')).unwrap_or("");
-        let own = Path::new(point).join(below.trim_start_matches('/'));
-        hierarchies.push(Hierarchy { version, controllers, own });
+        let root = PathBuf::from(point);
+        let own = root.join(below.trim_start_matches('/'));
+        hierarchies.push(Hierarchy { version, controllers, root, own });
     }
     hierarchies
 }

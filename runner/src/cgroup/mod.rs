@@ -4,11 +4,15 @@
 //! <controller's mount>/<forge's own cgroup>/forge/<pid>.<n>
 //! ```
 //!
+//! On v2 a cgroup that has processes of its own can hand no controller down. There the family stands below the root
+//! of the hierarchy instead, or, where forge is alone in its cgroup (a delegated scope), forge moves into a leaf.
+//!
 //! The name tells whose it is: a forge that was killed leaves empty cgroups behind, and the next one removes those
 //! of processes that no longer exist. Only the controllers that are asked for are touched. Ending a sandbox does not
 //! depend on cgroups (its PID namespace does that), so a host without writable ones is fine unless a limit was asked
 //! for.
 
+mod demand;
 mod hierarchy;
 
 use std::fs;
@@ -18,7 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::sandbox::spec::{DEFAULT_PIDS_MAX, Limits};
+use crate::sandbox::spec::Limits;
+use demand::{Demand, demands};
 use hierarchy::Version;
 use hierarchy::{Hierarchies, Hierarchy};
 
@@ -26,8 +31,6 @@ pub(crate) use hierarchy::is_unified;
 
 /// The directory below forge's own cgroup that holds those of its sandboxes.
 const FAMILY: &str = "forge";
-/// The kernel's default period of the CPU controller, in microseconds.
-const CPU_PERIOD_US: u64 = 100_000;
 /// A cgroup is busy for a moment after its last process has ended.
 const REMOVAL_ATTEMPTS: u32 = 100;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
@@ -41,40 +44,38 @@ pub enum CgroupError {
          run as root, or delegate the controller to this user"
     )]
     Unavailable {
-        /// `memory`, `cpu` or `pids`.
+        /// `memory`, `cpu`, `cpuset` or `pids`.
         controller: &'static str,
         /// What is there instead.
         reason: String,
     },
+    /// The kernel did not take the value.
+    #[error("limit {controller} of a step: the kernel does not take {value} for {file}: {error}")]
+    Refused {
+        /// `memory`, `cpu`, `cpuset` or `pids`.
+        controller: &'static str,
+        /// The file.
+        file: &'static str,
+        /// What it was given.
+        value: String,
+        /// The kernel's error.
+        error: io::Error,
+    },
     /// The parent that was asked for is not a cgroup below the root.
-    #[error("use cgroup parent {0}: not a relative path of plain names")]
+    #[error("use cgroup parent {0}: not a path of plain names")]
     Parent(String),
 }
 
 /// One sandbox's cgroup; removed when dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroup {
     directories: Vec<PathBuf>,
+    /// Parents that were made for it, the outermost first.
+    parents: Vec<PathBuf>,
     procs: Vec<OwnedFd>,
     born_in: Option<OwnedFd>,
     memory: Option<(PathBuf, u64)>,
     pids: Option<(PathBuf, u64)>,
-}
-
-/// One controller with the settings it is wanted for.
-struct Demand {
-    controller: &'static str,
-    /// Whether the user asked for it, so that doing without is an error.
-    asked: bool,
-    /// File and value; files that do not exist are passed over when optional.
-    settings: Vec<Setting>,
-}
-
-struct Setting {
-    v1: &'static str,
-    v2: &'static str,
-    value: String,
-    optional: bool,
 }
 
 impl Cgroup {
@@ -85,46 +86,42 @@ impl Cgroup {
     /// [`CgroupError`] if a limit was asked for that cannot be enforced, or `parent` is no path of plain names.
     pub fn create(limits: &Limits, parent: Option<&str>) -> Result<Option<Cgroup>, CgroupError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let hierarchies = Hierarchies::of_this_process();
-        let name = format!("{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let family = family(parent)?;
-        let mut cgroup =
-            Cgroup { directories: Vec::new(), procs: Vec::new(), born_in: None, memory: None, pids: None };
+        let place = Place::new(parent, NEXT.fetch_add(1, Ordering::Relaxed))?;
+        let mut cgroup = Cgroup::default();
         for demand in demands(limits, parent.is_some()) {
-            match cgroup.add(&hierarchies, &family, &name, &demand) {
+            match cgroup.add(Hierarchies::of_this_process(), &place, &demand) {
                 Ok(()) => {}
-                Err(error) if demand.asked => {
-                    return Err(CgroupError::Unavailable {
-                        controller: demand.controller,
-                        reason: error.to_string(),
-                    });
-                }
+                Err(error) if demand.asked => return Err(error),
                 Err(_) => {}
             }
         }
         Ok(if cgroup.directories.is_empty() { None } else { Some(cgroup) })
     }
 
-    fn add(
-        &mut self,
-        hierarchies: &Hierarchies,
-        family: &Path,
-        name: &str,
-        demand: &Demand,
-    ) -> io::Result<()> {
-        let hierarchy = hierarchies.find(demand.controller).ok_or_else(|| no_controller(hierarchies))?;
-        let directory = self.directory_in(hierarchy, family, name, demand.controller)?;
-        for setting in &demand.settings {
-            let file = directory.join(if hierarchy.version == Version::V2 { setting.v2 } else { setting.v1 });
-            match fs::write(&file, &setting.value) {
+    fn add(&mut self, hierarchies: &Hierarchies, place: &Place, demand: &Demand) -> Result<(), CgroupError> {
+        let controller = demand.controller;
+        let unavailable =
+            |error: io::Error| CgroupError::Unavailable { controller, reason: error.to_string() };
+        let hierarchy =
+            hierarchies.find(controller).ok_or_else(|| unavailable(no_controller(hierarchies)))?;
+        let directory = self.directory_in(hierarchy, place, controller).map_err(unavailable)?;
+        let settings = if hierarchy.version == Version::V2 { &demand.v2 } else { &demand.v1 };
+        for setting in settings {
+            match fs::write(directory.join(setting.file), &setting.value) {
                 Err(error) if setting.optional && error.kind() != io::ErrorKind::PermissionDenied => {}
-                other => other?,
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(unavailable(error));
+                }
+                Err(error) => {
+                    let value = setting.value.clone();
+                    return Err(CgroupError::Refused { controller, file: setting.file, value, error });
+                }
+                Ok(()) => {}
             }
         }
-        let limit = demand.settings.first().and_then(|setting| setting.value.parse().ok());
-        match (demand.controller, limit) {
-            ("memory", Some(limit)) => self.memory = Some((directory, limit)),
-            ("pids", Some(limit)) => self.pids = Some((directory, limit)),
+        match (controller, demand.bound) {
+            ("memory", Some(bound)) => self.memory = Some((directory, bound)),
+            ("pids", Some(bound)) => self.pids = Some((directory, bound)),
             _ => {}
         }
         Ok(())
@@ -134,25 +131,30 @@ impl Cgroup {
     fn directory_in(
         &mut self,
         hierarchy: &Hierarchy,
-        family: &Path,
-        name: &str,
+        place: &Place,
         controller: &str,
     ) -> io::Result<PathBuf> {
-        let family = hierarchy.own.join(family);
-        let directory = family.join(name);
-        if hierarchy.version == Version::V2 {
-            hierarchy.enable(&family, controller)?;
-        }
+        let family = match hierarchy.version {
+            Version::V1 => place.family_in(hierarchy),
+            Version::V2 => place.enabled_family_in(hierarchy, controller)?,
+        };
+        let directory = family.join(&place.name);
         if self.directories.contains(&directory) {
             return Ok(directory);
         }
+        let missing = family.ancestors().take_while(|path| !path.exists()).map(Path::to_owned);
+        let missing: Vec<PathBuf> = missing.collect();
         make(&family, &directory)?;
+        self.parents.extend(missing.into_iter().rev());
         self.directories.push(directory.clone());
         if hierarchy.version == Version::V2 {
             self.born_in = Some(fs::File::open(&directory)?.into());
-        } else {
-            self.procs.push(fs::File::options().write(true).open(directory.join("cgroup.procs"))?.into());
+            return Ok(directory);
         }
+        if controller == "cpuset" {
+            inherit_cpuset(&hierarchy.root, &directory)?;
+        }
+        self.procs.push(fs::File::options().write(true).open(directory.join("cgroup.procs"))?.into());
         Ok(directory)
     }
 
@@ -193,43 +195,73 @@ impl Drop for Cgroup {
                 let _ = fs::remove_dir(family);
             }
         }
+        for parent in self.parents.iter().rev() {
+            let _ = fs::remove_dir(parent);
+        }
     }
 }
 
-fn demands(limits: &Limits, placed: bool) -> Vec<Demand> {
-    let setting = |v1, v2, value: String, optional| Setting { v1, v2, value, optional };
-    let mut demands = Vec::new();
-    if let Some(pids) = limits.pids {
-        let settings = vec![setting("pids.max", "pids.max", pids.to_string(), false)];
-        demands.push(Demand { controller: "pids", asked: placed || pids != DEFAULT_PIDS_MAX, settings });
+/// Where a sandbox's cgroup goes in any hierarchy.
+struct Place {
+    /// `None` stands for the family below forge's own cgroup.
+    parent: Option<PathBuf>,
+    name: String,
+}
+
+impl Place {
+    /// A parent that begins with a slash counts from the root of each hierarchy, others from forge's own cgroup.
+    fn new(parent: Option<&str>, number: u64) -> Result<Place, CgroupError> {
+        use std::path::Component::{Normal, RootDir};
+        let name = format!("{}.{number}", std::process::id());
+        let Some(text) = parent else { return Ok(Place { parent: None, name }) };
+        let path = PathBuf::from(text);
+        let plain = path.components().all(|component| matches!(component, Normal(_) | RootDir));
+        if !plain || text.is_empty() {
+            return Err(CgroupError::Parent(text.to_owned()));
+        }
+        Ok(Place { parent: Some(path), name })
     }
-    if let Some(bytes) = limits.memory_bytes {
-        let bytes = bytes.to_string();
-        let settings = vec![
-            setting("memory.limit_in_bytes", "memory.max", bytes.clone(), false),
-            // Without this the limit only sends the step into swap.
-            Setting {
-                v1: "memory.memsw.limit_in_bytes",
-                v2: "memory.swap.max",
-                value: bytes,
-                optional: true,
+
+    fn family_in(&self, hierarchy: &Hierarchy) -> PathBuf {
+        match &self.parent {
+            None => hierarchy.own.join(FAMILY),
+            Some(parent) => match parent.strip_prefix("/") {
+                Ok(from_root) => hierarchy.root.join(from_root),
+                Err(_) => hierarchy.own.join(parent),
             },
-        ];
-        demands.push(Demand { controller: "memory", asked: true, settings });
+        }
     }
-    if let Some(millis) = limits.cpu_millis {
-        let quota = (millis * CPU_PERIOD_US / 1000).max(1000);
-        let settings = vec![setting("cpu.cfs_quota_us", "cpu.max", quota.to_string(), false)];
-        demands.push(Demand { controller: "cpu", asked: true, settings });
+
+    /// The family's directory with `controller` for its children: v2 gives none to a cgroup that has processes.
+    fn enabled_family_in(&self, hierarchy: &Hierarchy, controller: &str) -> io::Result<PathBuf> {
+        let family = self.family_in(hierarchy);
+        match hierarchy.enable(&family, controller) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && self.parent.is_none() => {
+                let of_root = hierarchy.root.join(FAMILY);
+                if hierarchy.enable(&of_root, controller).is_ok() {
+                    return Ok(of_root);
+                }
+                hierarchy.move_aside(&format!("{FAMILY}-main.{}", std::process::id()))?;
+                hierarchy.enable(&family, controller).map(|()| family)
+            }
+            other => other.map(|()| family),
+        }
     }
-    demands
 }
 
-fn family(parent: Option<&str>) -> Result<PathBuf, CgroupError> {
-    let Some(parent) = parent else { return Ok(PathBuf::from(FAMILY)) };
-    let path = Path::new(parent.trim_start_matches('/'));
-    let plain = path.components().all(|component| matches!(component, std::path::Component::Normal(_)));
-    if plain { Ok(path.to_owned()) } else { Err(CgroupError::Parent(parent.to_owned())) }
+/// A new v1 cpuset allows nothing, and nobody may enter it, until it is told what its parent allows.
+fn inherit_cpuset(root: &Path, directory: &Path) -> io::Result<()> {
+    let levels: Vec<&Path> =
+        directory.ancestors().take_while(|path| path.starts_with(root) && *path != root).collect();
+    for level in levels.into_iter().rev() {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let above = level.parent().unwrap_or(root).join(file);
+            if fs::read_to_string(level.join(file))?.trim().is_empty() {
+                fs::write(level.join(file), fs::read_to_string(above)?.trim())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn no_controller(hierarchies: &Hierarchies) -> io::Error {
@@ -286,19 +318,18 @@ mod tests {
 
     #[test]
     fn a_parent_may_not_climb() {
-        assert!(family(Some("../x")).is_err());
-        assert!(family(Some("a/../../x")).is_err());
-        assert_eq!(family(Some("/system.slice/build")).unwrap(), Path::new("system.slice/build"));
-        assert_eq!(family(None).unwrap(), Path::new("forge"));
-    }
-
-    #[test]
-    fn only_what_was_asked_for_must_be_there() {
-        let asked = |limits: &Limits| -> Vec<(&str, bool)> {
-            demands(limits, false).iter().map(|demand| (demand.controller, demand.asked)).collect()
+        for climbs in ["../x", "a/../../x", "", "./a/.."] {
+            assert!(Place::new(Some(climbs), 0).is_err(), "{climbs}");
+        }
+        let hierarchy = Hierarchy {
+            version: Version::V1,
+            controllers: Vec::new(),
+            root: "/cg".into(),
+            own: "/cg/own".into(),
         };
-        assert_eq!(asked(&Limits::default()), [("pids", false)]);
-        let limits = Limits { memory_bytes: Some(1), cpu_millis: Some(500), pids: Some(10) };
-        assert_eq!(asked(&limits), [("pids", true), ("memory", true), ("cpu", true)]);
+        let family = |parent| Place::new(parent, 0).unwrap().family_in(&hierarchy);
+        assert_eq!(family(Some("/system.slice/build")), Path::new("/cg/system.slice/build"));
+        assert_eq!(family(Some("build")), Path::new("/cg/own/build"));
+        assert_eq!(family(None), Path::new("/cg/own/forge"));
     }
 }

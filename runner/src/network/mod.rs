@@ -13,6 +13,7 @@ mod veth;
 
 use std::fmt;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -118,6 +119,8 @@ pub struct Options {
     pub search_path: String,
     /// Use just this one, instead of the first that works.
     pub backend: Option<Backend>,
+    /// Steps may connect to services of the host by its address on their network (`host-gateway`).
+    pub reach_host: bool,
 }
 
 /// The networks of one forge process. Dropping it removes what it made, and what forge processes that were killed
@@ -217,7 +220,7 @@ impl Networks {
                     Some(nat) => nat,
                     None => Nat::install(runtime_dir, search_path)?,
                 };
-                nat.insert(installed).connect(namespace::Bare::new()?).map(Some)
+                nat.insert(installed).connect(namespace::Bare::new()?, self.options.reach_host).map(Some)
             }
         }
     }
@@ -258,6 +261,15 @@ impl Lease<'_> {
         match &self.namespace {
             None => resolv_conf::for_host(),
             Some(namespace) => resolv_conf::for_namespace(namespace.forwarder()),
+        }
+    }
+
+    /// The host's address as the step sees it; `None` where the host cannot be reached.
+    #[must_use]
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        match &self.namespace {
+            None => Some(Ipv4Addr::LOCALHOST),
+            Some(namespace) => namespace.gateway(),
         }
     }
 

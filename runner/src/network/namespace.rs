@@ -52,22 +52,27 @@ pub(super) struct Namespace {
     descriptor: OwnedFd,
     /// What carries its traffic. The order matters: both go before the descriptor is closed.
     _helper: Option<Helper>,
-    _subnet: Option<Subnet>,
+    subnet: Option<Subnet>,
     forwarder: Option<Forwarder>,
 }
 
 impl Namespace {
     pub(super) fn with_helper(bare: Bare, helper: Helper) -> Namespace {
         let forwarder = Some(helper.forwarder());
-        Namespace { descriptor: bare.descriptor, _helper: Some(helper), _subnet: None, forwarder }
+        Namespace { descriptor: bare.descriptor, _helper: Some(helper), subnet: None, forwarder }
     }
 
     pub(super) fn with_subnet(bare: Bare, subnet: Subnet) -> Namespace {
-        Namespace { descriptor: bare.descriptor, _helper: None, _subnet: Some(subnet), forwarder: None }
+        Namespace { descriptor: bare.descriptor, _helper: None, subnet: Some(subnet), forwarder: None }
     }
 
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.descriptor
+    }
+
+    /// The host's end of a veth pair; the programs of users hide the host.
+    pub(super) fn gateway(&self) -> Option<Ipv4Addr> {
+        self.subnet.as_ref().map(Subnet::gateway)
     }
 
     pub(super) fn forwarder(&self) -> Option<Forwarder> {

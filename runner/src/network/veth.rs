@@ -1,7 +1,7 @@
 //! The network of root: one veth pair and /30 subnet per namespace, and one nftables table for all.
 //!
 //! Traffic from a sandbox may leave the machine, and answers come back; it may not reach other sandboxes, nor the
-//! host itself except for DNS. The host may connect to a sandbox, to try a server that runs in it. A forge that finds forwarding off turns it on, lets only its own traffic through, and
+//! host itself except for DNS, unless `--add-host NAME:host-gateway` asks for it. The host may connect to a sandbox, to try a server that runs in it. A forge that finds forwarding off turns it on, lets only its own traffic through, and
 //! turns it off again when the last one ends. Who uses the table is known by locks, which a killed process cannot
 //! keep: the next one finds the rest and tidies up at its own end.
 
@@ -19,6 +19,9 @@ use crate::userns::find_program;
 
 const TABLE: &str = "forge_build";
 const INTERFACE_PREFIX: &str = "forge";
+/// Interfaces of steps that may reach the host: they have names of their own, so that no rule has to be added and
+/// taken back for each.
+const REACHING_PREFIX: &str = "forgehost";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// First two octets of the networks that subnets are cut from; the first that the host does not route is taken.
 const NETWORKS: [[u8; 2]; 5] = [[10, 206], [10, 173], [172, 29], [10, 43], [192, 168]];
@@ -63,14 +66,15 @@ impl Nat {
     }
 
     /// Connects a namespace to the outside.
-    pub(super) fn connect(&self, bare: Bare) -> Result<Namespace, NetworkError> {
+    pub(super) fn connect(&self, bare: Bare, reach_host: bool) -> Result<Namespace, NetworkError> {
         for number in 0..SUBNETS {
             let path = self.directory.join(format!("subnet.{number}"));
             let lock = File::create(&path).map_err(NetworkError::kernel("create subnet lock"))?;
             if lock.try_lock().is_err() {
                 continue;
             }
-            match self.add_pair(&bare, number, lock) {
+            let prefix = if reach_host { REACHING_PREFIX } else { INTERFACE_PREFIX };
+            match self.add_pair(&bare, prefix, number, lock) {
                 // A pair of another runtime directory's forge, or one the kernel is still taking down.
                 Err(NetworkError::Kernel { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => return other.map(|subnet| Namespace::with_subnet(bare, subnet)),
@@ -79,8 +83,8 @@ impl Nat {
         Err(NetworkError::NoSubnet)
     }
 
-    fn add_pair(&self, bare: &Bare, number: u16, lock: File) -> Result<Subnet, NetworkError> {
-        let name = format!("{INTERFACE_PREFIX}{number}");
+    fn add_pair(&self, bare: &Bare, prefix: &str, number: u16, lock: File) -> Result<Subnet, NetworkError> {
+        let name = format!("{prefix}{number}");
         let [outer, inner] = addresses(self.network, number);
         self.netlink
             .add_veth(&name, "eth0", bare.descriptor.as_fd(), self.mtu)
@@ -95,7 +99,7 @@ impl Nat {
             Ok(here)
         };
         let index = configure().map_err(NetworkError::kernel("configure veth pair"))?;
-        Ok(Subnet { index, _lock: lock })
+        Ok(Subnet { index, gateway: outer, _lock: lock })
     }
 }
 
@@ -122,7 +126,15 @@ impl Drop for Nat {
 #[derive(Debug)]
 pub(super) struct Subnet {
     index: u32,
+    gateway: Ipv4Addr,
     _lock: File,
+}
+
+impl Subnet {
+    /// The host's address in it.
+    pub(super) fn gateway(&self) -> Ipv4Addr {
+        self.gateway
+    }
 }
 
 impl Drop for Subnet {
@@ -164,7 +176,7 @@ fn turn_on_forwarding(directory: &Path) -> Result<bool, NetworkError> {
 
 /// The whole ruleset, replaced in one transaction.
 fn table(was_forwarding: bool) -> String {
-    let own = format!("\"{INTERFACE_PREFIX}*\"");
+    let [own, reaching] = [INTERFACE_PREFIX, REACHING_PREFIX].map(|prefix| format!("\"{prefix}*\""));
     let others = if was_forwarding { "" } else { "drop" };
     format!(
         "table inet {TABLE}
@@ -182,6 +194,7 @@ table inet {TABLE} {{
   chain input {{
     type filter hook input priority filter - 5;
     iifname {own} ct state established,related accept
+    iifname {reaching} meta nfproto ipv4 accept
     iifname {own} meta nfproto ipv4 udp dport 53 accept
     iifname {own} meta nfproto ipv4 tcp dport 53 accept
     iifname {own} drop
@@ -254,7 +267,9 @@ fn parse_routes(routes: &str) -> impl Iterator<Item = Route<'_>> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [interface, target, _, _, _, _, _, mask, ..] = fields[..] else { return None };
         let address = |text| u32::from_str_radix(text, 16).ok().map(u32::swap_bytes);
-        let ours = interface.strip_prefix(INTERFACE_PREFIX).is_some_and(|rest| rest.parse::<u16>().is_ok());
+        let ours = [REACHING_PREFIX, INTERFACE_PREFIX]
+            .iter()
+            .any(|prefix| interface.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u16>().is_ok()));
         (!ours).then_some(())?;
         Some(Route { interface, target: address(target)?, mask: address(mask)? })
     })

@@ -20,5 +20,6 @@ mod tree;
 mod workshop;
 
 pub use mounts::detach;
+pub(crate) use privileges::ceiling;
 pub use privileges::is_rlimit_name;
 pub use report::{Exit, Failure, Phase};

@@ -16,7 +16,20 @@ pub enum Exit {
     OutOfMemory {
         /// The limit in bytes.
         limit_bytes: u64,
+        /// The code that a shell would give for how it ended.
+        code: i32,
     },
+}
+
+impl Exit {
+    /// The exit code as shells give it: 128 and the number for a signal.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Exit::Code(code) | Exit::OutOfMemory { code, .. } => code,
+            Exit::Signal(signal) => 128 + signal,
+        }
+    }
 }
 
 /// The step of the set-up that failed.

@@ -51,7 +51,8 @@ pub struct SandboxSpec {
     pub rlimits: Vec<Rlimit>,
     /// Bounds that the sandbox's cgroup enforces.
     pub limits: Limits,
-    /// The cgroup to make the sandbox's own one under, relative to the root of the hierarchy.
+    /// The cgroup to make the sandbox's own one under: from the root of each hierarchy if it begins with a slash,
+    /// else from forge's own.
     pub cgroup_parent: Option<String>,
     /// What the process may do.
     pub security: Security,
@@ -219,20 +220,60 @@ pub struct Rlimit {
 }
 
 /// Bounds for everything in the sandbox together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
+    /// Swap beside a bound on memory; `None` is as much as there is memory.
+    pub swap: Option<Swap>,
     /// Processor time, in thousandths of one CPU.
     pub cpu_millis: Option<u64>,
+    /// Weight against other cgroups, 2 to 262144; 1024 is what others have.
+    pub cpu_shares: Option<u64>,
+    /// Length of the period that a quota is for, in microseconds.
+    pub cpu_period_us: Option<u64>,
+    /// Processor time in each period, in microseconds; instead of `cpu_millis`.
+    pub cpu_quota_us: Option<u64>,
+    /// The processors, as `0-2,5`.
+    pub cpuset_cpus: Option<String>,
+    /// The memory nodes.
+    pub cpuset_mems: Option<String>,
     /// Processes and threads; `None` is no bound.
     pub pids: Option<u64>,
 }
 
+/// How much swap may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Swap {
+    /// As much as the host has.
+    Unlimited,
+    /// So that memory and swap together have this many bytes.
+    Total(u64),
+}
+
+impl Limits {
+    /// No bound at all.
+    #[must_use]
+    pub const fn none() -> Limits {
+        Limits {
+            memory_bytes: None,
+            swap: None,
+            cpu_millis: None,
+            cpu_shares: None,
+            cpu_period_us: None,
+            cpu_quota_us: None,
+            cpuset_cpus: None,
+            cpuset_mems: None,
+            pids: None,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory_bytes: None, cpu_millis: None, pids: Some(DEFAULT_PIDS_MAX) }
+        Limits { pids: Some(DEFAULT_PIDS_MAX), ..Limits::none() }
     }
 }
 

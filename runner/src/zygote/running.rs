@@ -76,12 +76,18 @@ impl Running {
         while poll(&mut ready, None) == Err(rustix::io::Errno::INTR) {}
     }
 
-    /// A step that was killed although nobody asked for it may have met its memory limit.
+    /// A step that failed although nobody asked for it may have met its memory limit.
     fn judge(&self, reported: Result<Exit, Failure>) -> Result<Exit, Failure> {
         match (&reported, self.cgroup.as_ref().and_then(Cgroup::out_of_memory)) {
             (Ok(Exit::Code(0)) | Err(_), _) | (_, None) => reported,
-            (_, Some(limit_bytes)) => Ok(Exit::OutOfMemory { limit_bytes }),
+            (Ok(exit), Some(limit_bytes)) => Ok(Exit::OutOfMemory { limit_bytes, code: exit.code() }),
         }
+    }
+
+    /// The limit on processes, if the kernel refused one for it.
+    #[must_use]
+    pub fn out_of_pids(&self) -> Option<u64> {
+        self.cgroup.as_ref().and_then(Cgroup::out_of_pids)
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forge_store::Platform;
 
+use crate::op::Ulimit;
+
 /// Options of a plan, for one target platform.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
@@ -25,6 +27,10 @@ pub struct PlanOptions {
     pub no_cache_stages: BTreeSet<String>,
     /// `--network`: what `RUN --network=default` means.
     pub network: forge_parser::ast::Network,
+    /// `--ulimit`, for every RUN.
+    pub ulimits: Vec<Ulimit>,
+    /// `--shm-size`, in bytes.
+    pub shm_size: Option<u64>,
     /// Entitlements granted by `--allow`.
     pub allowed: BTreeSet<String>,
     /// Only the build checks are wanted: nobody looks whether the sources of COPY are there.

@@ -11,7 +11,7 @@ use super::history;
 use super::lower::Lowering;
 use super::path::{absolute, rooted};
 use crate::VertexId;
-use crate::op::{MountOp, Op, RunOp, Selection};
+use crate::op::{DeviceOp, MountOp, Op, RunOp, Selection};
 
 impl Lowering<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), PlanProblem> {
@@ -26,7 +26,8 @@ impl Lowering<'_, '_> {
             .collect::<Result<Vec<_>, _>>()?;
         let network = run.network.as_ref().map_or(self.planner.options.network, |network| network.value);
         let security = run.security.as_ref().map_or(Security::Sandbox, |security| security.value);
-        self.check_entitlements(run, network, security)?;
+        let devices = run.devices.iter().map(|device| self.device(device)).collect::<Result<Vec<_>, _>>()?;
+        self.check_entitlements(run, network, security, &devices)?;
         let created_by = history::run(&self.state.args_for_history(), &args);
         let op = RunOp {
             args,
@@ -38,6 +39,9 @@ impl Lowering<'_, '_> {
             network,
             security,
             mounts,
+            ulimits: self.planner.options.ulimits.clone(),
+            shm_size: self.planner.options.shm_size,
+            devices,
             script,
             platform: self.state.platform.clone(),
         };
@@ -78,7 +82,13 @@ impl Lowering<'_, '_> {
         names.filter_map(|name| Some(((*name).to_owned(), given.get(*name)?.clone()))).collect()
     }
 
-    fn check_entitlements(&self, run: &Run, network: Network, security: Security) -> Result<(), PlanProblem> {
+    fn check_entitlements(
+        &self,
+        run: &Run,
+        network: Network,
+        security: Security,
+        devices: &[DeviceOp],
+    ) -> Result<(), PlanProblem> {
         let allowed = &self.planner.options.allowed;
         let mut wanted = Vec::new();
         if network == Network::Host && run.network.is_some() {
@@ -87,14 +97,45 @@ impl Lowering<'_, '_> {
         if security == Security::Insecure {
             wanted.push("security.insecure");
         }
-        if !run.devices.is_empty() {
-            wanted.push("device");
+        // `device` stands for all, `device=NAME` for one.
+        let is_granted = |device: &&DeviceOp| {
+            allowed.contains("device") || allowed.contains(&format!("device={}", device.name))
+        };
+        if let Some(device) = devices.iter().find(|device| !is_granted(device)) {
+            let message = format!("entitlement device for {} is not allowed", device.name);
+            return Err(PlanProblem::input(message, self.span).hint(format!(
+                "grant it with --allow device, or --allow device={}, if you trust this Dockerfile",
+                device.name
+            )));
         }
         match wanted.into_iter().find(|name| !allowed.contains(*name)) {
             None => Ok(()),
             Some(name) => Err(PlanProblem::input(format!("entitlement {name} is not allowed"), self.span)
                 .hint(format!("grant it with --allow {name} if you trust this Dockerfile"))),
         }
+    }
+
+    /// `NAME[,required]`, or `name=NAME[,required=BOOL]`.
+    fn device(&self, written: &Spanned<String>) -> Result<DeviceOp, PlanProblem> {
+        let fail = |message: String| {
+            PlanProblem::input(message, written.span).hint("write --device=VENDOR/CLASS=NAME[,required]")
+        };
+        let expanded = self.expander().word(&written.value, &self.state.env);
+        let text = expanded.map_err(|e| fail(e.to_string()))?.text;
+        let mut device = DeviceOp { name: String::new(), required: false };
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("name", name)) => name.clone_into(&mut device.name),
+                Some(("required", value)) => {
+                    device.required =
+                        value.parse().map_err(|_| fail(format!("invalid value for required: {value}")))?;
+                }
+                None if field == "required" => device.required = true,
+                _ if device.name.is_empty() => field.clone_into(&mut device.name),
+                _ => return Err(fail(format!("unexpected `{field}` in --device={text}"))),
+            }
+        }
+        if device.name.is_empty() { Err(fail("--device names no device".into())) } else { Ok(device) }
     }
 
     fn mount(

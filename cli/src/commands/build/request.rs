@@ -6,6 +6,7 @@ use forge_exporter::Output;
 use forge_parser::ast::Network;
 use forge_registry::Reference;
 use forge_runner::secrets::Secrets;
+use forge_runner::step::Bounds;
 use forge_solver::PlanOptions;
 use forge_store::Platform;
 
@@ -32,6 +33,8 @@ pub struct Request {
     pub epoch: Option<i64>,
     /// `--secret` and `--ssh`.
     pub secrets: Secrets,
+    /// What steps may use.
+    pub bounds: Bounds,
 }
 
 impl Request {
@@ -62,6 +65,8 @@ impl Request {
             no_cache_stages: args.no_cache_filter.iter().map(|stage| stage.to_lowercase()).collect(),
             network: network(args.network),
             allowed: allowed(&args.allow)?,
+            ulimits: args.step.ulimits()?,
+            shm_size: args.step.shm_size()?,
             check_only: call.method == Method::Check,
         };
         let outputs = args.outputs.iter().map(|text| Output::parse(text)).collect::<Result<_, _>>();
@@ -73,6 +78,7 @@ impl Request {
             contexts: args.build_contexts.iter().map(|text| parse_named(text)).collect::<Result<_, _>>()?,
             epoch,
             secrets: secrets::read(&args.secrets, &args.ssh)?,
+            bounds: args.step.bounds()?,
         };
         let named = request.outputs.iter().flat_map(|output| match output {
             Output::Image { names, .. } => names.clone(),
@@ -161,10 +167,11 @@ fn network(mode: NetworkMode) -> Network {
 
 fn allowed(texts: &[String]) -> Result<BTreeSet<String>, Failure> {
     for text in texts {
-        if !matches!(text.as_str(), "network.host" | "security.insecure") {
+        let is_device = text.strip_prefix("device=").is_some_and(|name| !name.is_empty());
+        if !is_device && !matches!(text.as_str(), "network.host" | "security.insecure" | "device") {
             return Err(usage(
                 &format!("there is no entitlement `{text}`"),
-                "there are network.host and security.insecure",
+                "there are network.host, security.insecure and device[=NAME]",
             ));
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -198,6 +198,11 @@ impl Started {
     /// Standard output, while it runs.
     pub fn stdout(&mut self) -> ChildStdout {
         self.child().stdout.take().unwrap()
+    }
+
+    /// Standard error, while it runs.
+    pub fn stderr(&mut self) -> ChildStderr {
+        self.child().stderr.take().unwrap()
     }
 
     /// Waits for its end.
