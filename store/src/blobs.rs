@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::digest::Hashing;
 use crate::error::At;
@@ -103,11 +104,27 @@ impl Blobs {
 
     /// Starts a blob whose digest is not known yet.
     pub fn create(&self) -> Result<NewBlob, StoreError> {
-        let file = self.session.with(|session| {
+        Ok(NewBlob { file: Hashing::new(self.create_unhashed()?), blobs: self.clone() })
+    }
+
+    /// A file for a blob that its writer hashes: see [`Blobs::keep`].
+    pub(crate) fn create_unhashed(&self) -> Result<NamedTempFile, StoreError> {
+        self.session.with(|session| {
             let mut builder = tempfile::Builder::new();
             builder.prefix("blob-").tempfile_in(session.dir()).at("create a file in", session.dir())
-        })?;
-        Ok(NewBlob { file: Hashing::new(file), blobs: self.clone() })
+        })
+    }
+
+    /// Gives a file its name as a blob. Digest and size are of what was written to it.
+    pub(crate) fn keep(&self, file: NamedTempFile, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        if self.contains(digest)? {
+            return Ok(());
+        }
+        let path = file.into_temp_path();
+        self.publish(&path, digest, size)?;
+        // The name under the session is gone: nothing is left to remove.
+        let _ = path.keep();
+        Ok(())
     }
 
     /// Starts or resumes a blob whose digest is known. Waits while another process fetches the same blob.
@@ -162,7 +179,7 @@ impl Blobs {
 
 /// A blob being made here. Dropped without [`NewBlob::commit`], nothing of it stays.
 pub struct NewBlob {
-    file: Hashing<tempfile::NamedTempFile>,
+    file: Hashing<NamedTempFile>,
     blobs: Blobs,
 }
 
@@ -170,12 +187,7 @@ impl NewBlob {
     /// Gives the bytes their name; says digest and size.
     pub fn commit(self) -> Result<(Digest, u64), StoreError> {
         let (file, digest, size) = self.file.finish();
-        if !self.blobs.contains(&digest)? {
-            let path = file.into_temp_path();
-            self.blobs.publish(&path, &digest, size)?;
-            // The name under `ingest` is gone: nothing is left to remove.
-            let _ = path.keep();
-        }
+        self.blobs.keep(file, &digest, size)?;
         Ok((digest, size))
     }
 }

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS packed (layer TEXT, form TEXT, digest TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS tags (name TEXT PRIMARY KEY, descriptor TEXT NOT NULL, updated INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, record TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (digest TEXT, repository TEXT, PRIMARY KEY (digest, repository)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS blocks (key BLOB PRIMARY KEY, blob TEXT NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL, seal BLOB NOT NULL) WITHOUT ROWID;
 ";
 
 /// The open database.
@@ -60,7 +61,7 @@ impl Index {
     fn create(&self) -> Result<(), StoreError> {
         let connection = self.lock();
         connection.execute_batch("PRAGMA journal_mode=WAL;")?;
-        // Of an older format only `packed` differs, and what it says can be found out again.
+        // Of older formats only `packed` differs, and what it says can be found out again.
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; DROP TABLE IF EXISTS packed; {SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;"
         ))?;
@@ -103,6 +104,17 @@ impl Index {
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement.query_map(params, read)?.collect::<Result<_, _>>()?;
         Ok(rows)
+    }
+
+    /// Runs `work` in one write transaction.
+    pub fn together(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        work(&transaction)?;
+        Ok(transaction.commit()?)
     }
 
     /// Runs `work` in one write transaction that is on disk when this returns.

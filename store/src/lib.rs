@@ -8,6 +8,7 @@ pub mod digest;
 pub mod error;
 pub mod image;
 pub mod index;
+mod known_blocks;
 pub mod layer;
 pub mod layers;
 pub mod limits;

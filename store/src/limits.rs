@@ -21,5 +21,7 @@ pub const UNPACKED_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 pub const DIRECTORY_PATHS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The largest window, as a power of two, that a zstd frame may ask for: 128 MiB, the zstd tool's own default.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Compressed bytes of one block that is remembered; the largest that is made has little over two megabytes.
+pub const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of memory that an xz stream may ask for; `xz -9` needs 65 MiB.
 pub const XZ_MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;

@@ -6,11 +6,22 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::codec::{Codec, Compressed};
+use super::codec::{Codec, Encoder};
+use super::known::{BlockKey, BlockSeal, KnownBlocks};
 use crate::Threads;
 
 /// Uncompressed bytes, shared between the threads that hash and those that compress.
 pub(super) type Block = Arc<Vec<u8>>;
+
+/// What may spare the compressing.
+pub(super) type Known = Option<Arc<dyn KnownBlocks>>;
+
+/// A block, compressed.
+pub(super) struct Compressed {
+    pub(super) bytes: Vec<u8>,
+    /// What it is known by, where blocks are remembered.
+    pub(super) name: Option<(BlockKey, BlockSeal)>,
+}
 
 /// The pool. Dropping it ends its threads and waits for them.
 pub(super) struct Blocks {
@@ -18,26 +29,23 @@ pub(super) struct Blocks {
     threads: Vec<JoinHandle<()>>,
     /// One for each block handed in and not taken back, the oldest first.
     answers: VecDeque<Receiver<io::Result<Compressed>>>,
-    /// What precedes the next block.
-    before: Option<Block>,
 }
 
 struct Job {
-    before: Option<Block>,
     block: Block,
     answer: Sender<io::Result<Compressed>>,
 }
 
 impl Blocks {
     /// Starts the threads.
-    pub(super) fn new(codec: Codec, threads: Threads) -> io::Result<Self> {
+    pub(super) fn new(codec: Codec, threads: Threads, known: &Known) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
-        let mut pool = Self { jobs: Some(jobs), threads: Vec::new(), answers: VecDeque::new(), before: None };
+        let mut pool = Self { jobs: Some(jobs), threads: Vec::new(), answers: VecDeque::new() };
         for _ in 0..threads.get() {
-            let queue = Arc::clone(&queue);
+            let (queue, known) = (Arc::clone(&queue), known.clone());
             let builder = std::thread::Builder::new().name("compress".into());
-            pool.threads.push(builder.spawn(move || work(codec, &queue))?);
+            pool.threads.push(builder.spawn(move || work(codec, &known, &queue))?);
         }
         Ok(pool)
     }
@@ -51,10 +59,9 @@ impl Blocks {
     /// Hands in the next block.
     pub(super) fn push(&mut self, block: &Block) {
         let (answer, receiver) = mpsc::channel();
-        let before = self.before.replace(Arc::clone(block));
         if let Some(jobs) = &self.jobs {
             // Without threads left to take it, the answer's channel is closed, and `pop` tells.
-            let _ = jobs.send(Job { before, block: Arc::clone(block), answer });
+            let _ = jobs.send(Job { block: Arc::clone(block), answer });
         }
         self.answers.push_back(receiver);
     }
@@ -89,12 +96,31 @@ impl Drop for Blocks {
     }
 }
 
-fn work(codec: Codec, queue: &Mutex<Receiver<Job>>) {
+fn work(codec: Codec, known: &Known, queue: &Mutex<Receiver<Job>>) {
+    let mut encoder = None;
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { before, block, answer }) = job else { return };
-        let before = before.as_ref().map_or(&[][..], |before| before);
+        let Ok(Job { block, answer }) = job else { return };
         // Nobody waits any more when the packer was dropped.
-        let _ = answer.send(codec.compress(before, &block));
+        let _ = answer.send(compress(codec, &mut encoder, known, &block));
     }
+}
+
+/// The block as it was compressed before, if that is known and unharmed, or compressed now.
+fn compress(
+    codec: Codec,
+    encoder: &mut Option<Encoder>,
+    known: &Known,
+    block: &[u8],
+) -> io::Result<Compressed> {
+    let key = known.as_ref().map(|known| (known, codec.key(block)));
+    if let Some((known, key)) = key
+        && let Some((bytes, seal)) = known.find(&key)
+        && key.seal(&bytes) == seal
+    {
+        return Ok(Compressed { bytes, name: Some((key, seal)) });
+    }
+    let bytes = encoder.get_or_insert_with(|| codec.encoder()).compress(block)?;
+    let name = key.map(|(_, key)| (key, key.seal(&bytes)));
+    Ok(Compressed { bytes, name })
 }

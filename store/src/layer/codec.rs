@@ -1,25 +1,23 @@
-//! What gzip and zstd have in common: blocks compressed each by itself, between a beginning and an end.
+//! What gzip and zstd have in common: blocks compressed each by itself, which concatenate to the blob.
 
 use std::io;
 
-use flate2::Crc;
-
-use super::{Compression, GzipLevel, ZstdLevel, estargz, gzip, zstd};
+use super::cut::Bounds;
+use super::gzip::{self, Gzip};
+use super::known::BlockKey;
+use super::{Compression, GzipLevel, ZstdLevel, zstd};
 
 /// A compression that compresses.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Codec {
     Gzip(GzipLevel),
     Zstd(ZstdLevel),
-    /// Each block is a gzip member of its own, cut where the caller likes.
-    Members(GzipLevel),
 }
 
-/// A block, compressed.
-pub(super) struct Compressed {
-    pub(super) bytes: Vec<u8>,
-    /// Over the uncompressed bytes; empty unless the codec ends with it.
-    pub(super) crc: Crc,
+/// One thread's compressor.
+pub(super) enum Encoder {
+    Gzip(Gzip),
+    Zstd(ZstdLevel),
 }
 
 impl Codec {
@@ -31,42 +29,37 @@ impl Codec {
         }
     }
 
-    /// How many uncompressed bytes blocks have, but for the last one. Part of the format: see [`super::gzip`].
-    pub(super) fn block_bytes(self) -> usize {
+    /// How large blocks are. Part of the format.
+    pub(super) fn bounds(self) -> Bounds {
         match self {
-            Self::Gzip(_) => gzip::BLOCK_BYTES,
-            Self::Zstd(_) => zstd::BLOCK_BYTES,
-            Self::Members(_) => estargz::CHUNK_BYTES,
+            Self::Gzip(_) => gzip::BOUNDS,
+            Self::Zstd(_) => zstd::BOUNDS,
         }
     }
 
-    /// What the blob begins with.
-    pub(super) fn header(self) -> &'static [u8] {
-        match self {
-            Self::Gzip(_) => &gzip::HEADER,
-            Self::Zstd(_) | Self::Members(_) => &[],
-        }
-    }
-
-    /// Compresses a block. `before` is the block before it, empty for the first.
-    pub(super) fn compress(self, before: &[u8], block: &[u8]) -> io::Result<Compressed> {
-        let mut crc = Crc::new();
-        let bytes = match self {
-            Self::Gzip(level) => {
-                crc.update(block);
-                gzip::compress_block(level, before, block)?
-            }
-            Self::Zstd(level) => zstd::compress_block(level, block)?,
-            Self::Members(level) => gzip::compress_member(level, block)?,
+    /// Names a block of these bytes, compressed by this codec.
+    pub(super) fn key(self, block: &[u8]) -> BlockKey {
+        let (maker, level) = match self {
+            Self::Gzip(level) => (gzip::MAKER, level.get()),
+            Self::Zstd(level) => (zstd::MAKER, level.get()),
         };
-        Ok(Compressed { bytes, crc })
+        BlockKey::of(maker, level, block)
     }
 
-    /// What the blob ends with. `crc` is that of all blocks.
-    pub(super) fn trailer(self, crc: &Crc) -> Vec<u8> {
+    pub(super) fn encoder(self) -> Encoder {
         match self {
-            Self::Gzip(_) => gzip::trailer(crc),
-            Self::Zstd(_) | Self::Members(_) => Vec::new(),
+            Self::Gzip(level) => Encoder::Gzip(Gzip::new(level)),
+            Self::Zstd(level) => Encoder::Zstd(level),
+        }
+    }
+}
+
+impl Encoder {
+    /// Compresses a block. What it makes is a function of the block alone.
+    pub(super) fn compress(&mut self, block: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(gzip) => gzip.compress(block),
+            Self::Zstd(level) => zstd::compress(*level, block),
         }
     }
 }

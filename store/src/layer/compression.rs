@@ -7,7 +7,7 @@ use crate::MediaType;
 pub enum Compression {
     /// The tar as it is.
     None,
-    /// One gzip member (RFC 1952).
+    /// A sequence of gzip members (RFC 1952).
     Gzip(GzipLevel),
     /// A sequence of Zstandard frames (RFC 8878).
     Zstd(ZstdLevel),

@@ -23,19 +23,20 @@ use std::io::{self, Read, Write};
 use tar::EntryType;
 
 use self::toc::{Table, TocEntry};
+use super::GzipLevel;
 use super::blocks::Blocks;
 use super::codec::Codec;
+use super::gzip::{self, Gzip};
 use super::header::{BLOCK, Fields};
 use super::pack::Packed;
 use super::read::{Entry, EntryKind, ReadError, TarReader};
-use super::{GzipLevel, gzip};
 use crate::Threads;
 use crate::digest::{DiffId, Digest, Hashing};
 use crate::limits::UNPACKED_BYTES_MAX;
 use crate::rootdir::Mtime;
 
 /// Uncompressed bytes of a chunk, but for a file's last: what the reference implementation cuts at.
-pub(super) const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_BYTES: usize = 4 << 20;
 /// The table's name in the tar.
 const TOC_NAME: &str = "stargz.index.json";
 /// Says that no file is to be fetched ahead of the others.
@@ -153,11 +154,12 @@ impl<W: Write> Writer<W> {
         tar.resize(tar.len().next_multiple_of(BLOCK) + 2 * BLOCK, 0);
         let Members { mut out, mut diff, .. } = self.members;
         diff.write_all(&tar)?;
-        out.write_all(&gzip::compress_member(self.level, &tar)?)?;
+        out.write_all(&Gzip::new(self.level).compress(&tar)?)?;
         out.write_all(&footer(toc_offset))?;
         let (_, diff_digest, uncompressed_size) = diff.finish();
         let (out, blob_digest, blob_size) = out.finish();
-        let packed = Packed { diff_id: DiffId::new(diff_digest), uncompressed_size, blob_digest, blob_size };
+        let (diff_id, blocks) = (DiffId::new(diff_digest), Vec::new());
+        let packed = Packed { diff_id, uncompressed_size, blob_digest, blob_size, blocks };
         Ok((out, packed, Digest::of(&json)))
     }
 }
@@ -180,7 +182,7 @@ impl<W: Write> Members<W> {
         Ok(Self {
             out: Hashing::new(out),
             diff: Hashing::new(io::sink()),
-            blocks: Blocks::new(Codec::Members(level), threads)?,
+            blocks: Blocks::new(Codec::Gzip(level), threads, &None)?,
             member: Vec::new(),
             cut: 0,
             offsets: Vec::new(),

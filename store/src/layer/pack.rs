@@ -6,18 +6,19 @@
 //! threads:                └─ compress, compress, …
 //! ```
 //!
-//! Blocks have a fixed size, so the blob's bytes depend neither on the number of threads nor on how the tar was
-//! cut into writes. Memory is bounded by the blocks under way, however large the layer.
+//! Where blocks end is chosen by the tar's content ([`super::cut`]), so the blob's bytes depend neither on the number
+//! of threads nor on how the tar was cut into writes, and a block that was compressed before can be taken as it was
+//! ([`super::known`]). Memory is bounded by the blocks under way, however large the layer.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use flate2::Crc;
-
-use super::blocks::{Block, Blocks};
-use super::codec::{Codec, Compressed};
+use super::blocks::{Block, Blocks, Compressed, Known};
+use super::codec::Codec;
+use super::cut::{Bounds, Cutter};
+use super::known::{KnownBlocks, PackedBlock};
 use super::{Compression, WriteError, WriteOptions, write_tree};
 use crate::Threads;
 use crate::digest::{DiffId, Digest, Hashing};
@@ -25,7 +26,7 @@ use crate::rootdir::Dir;
 use crate::tree::OverlayXattrs;
 
 /// What is known of a layer once it is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// Of the uncompressed tar.
     pub diff_id: DiffId,
@@ -35,6 +36,8 @@ pub struct Packed {
     pub blob_digest: Digest,
     /// Bytes of the blob.
     pub blob_size: u64,
+    /// Its blocks, to be known the next time; none if nobody remembers them.
+    pub blocks: Vec<PackedBlock>,
 }
 
 /// Without compression blocks only carry bytes to the hashing thread.
@@ -59,7 +62,7 @@ pub fn pack_tree<W: Write>(
     options: PackOptions,
     out: W,
 ) -> Result<(W, Packed), WriteError> {
-    let packer = Packer::new(out, options.compression, options.threads).map_err(WriteError::Output)?;
+    let packer = Packer::new(out, options.compression, options.threads, None).map_err(WriteError::Output)?;
     write_tree(tree, xattrs, options.write, packer)?.finish().map_err(WriteError::Output)
 }
 
@@ -70,32 +73,29 @@ pub struct Packer<W> {
     compressor: Option<Compressor>,
     hasher: Hasher,
     block: Vec<u8>,
-    block_bytes: usize,
     blocks: u64,
 }
 
-/// The compressing threads, and the checksum over what came back from them.
+/// The compressing threads, and what came back from them.
 struct Compressor {
-    codec: Codec,
+    cutter: Cutter,
+    bounds: Bounds,
     blocks: Blocks,
-    crc: Crc,
+    packed: Vec<PackedBlock>,
 }
 
 impl<W: Write> Packer<W> {
-    /// Starts the threads, and the blob.
-    pub fn new(out: W, compression: Compression, threads: Threads) -> io::Result<Self> {
-        let mut out = Hashing::new(out);
+    /// Starts the threads. `known` may spare the compressing of blocks, and does not change the bytes.
+    pub fn new(
+        out: W,
+        compression: Compression,
+        threads: Threads,
+        known: Option<Arc<dyn KnownBlocks>>,
+    ) -> io::Result<Self> {
         let codec = Codec::new(compression);
-        let compressor = match codec {
-            None => None,
-            Some(codec) => {
-                out.write_all(codec.header())?;
-                Some(Compressor { codec, blocks: Blocks::new(codec, threads)?, crc: Crc::new() })
-            }
-        };
-        let block_bytes = codec.map_or(UNCOMPRESSED_BLOCK_BYTES, Codec::block_bytes);
-        let block = Vec::with_capacity(block_bytes);
-        Ok(Self { out, compressor, hasher: Hasher::start()?, block, block_bytes, blocks: 0 })
+        let compressor = codec.map(|codec| Compressor::start(codec, threads, &known)).transpose()?;
+        let out = Hashing::new(out);
+        Ok(Self { out, compressor, hasher: Hasher::start()?, block: Vec::new(), blocks: 0 })
     }
 
     /// Writes what is under way and the blob's end. Gives back the output and what it holds.
@@ -103,18 +103,19 @@ impl<W: Write> Packer<W> {
         if !self.block.is_empty() || self.blocks == 0 {
             self.push_block()?;
         }
-        if let Some(compressor) = &mut self.compressor {
-            compressor.finish(&mut self.out)?;
-        }
+        let blocks = match self.compressor.take() {
+            Some(compressor) => compressor.finish(&mut self.out)?,
+            None => Vec::new(),
+        };
         let (diff_digest, uncompressed_size) = self.hasher.finish()?;
         let (out, blob_digest, blob_size) = self.out.finish();
         let diff_id = DiffId::new(diff_digest);
-        Ok((out, Packed { diff_id, uncompressed_size, blob_digest, blob_size }))
+        Ok((out, Packed { diff_id, uncompressed_size, blob_digest, blob_size, blocks }))
     }
 
     /// Sends the block on its ways.
     fn push_block(&mut self) -> io::Result<()> {
-        let block: Block = Arc::new(std::mem::replace(&mut self.block, Vec::with_capacity(self.block_bytes)));
+        let block: Block = Arc::new(std::mem::take(&mut self.block));
         self.blocks += 1;
         self.hasher.push(&block)?;
         match &mut self.compressor {
@@ -122,13 +123,29 @@ impl<W: Write> Packer<W> {
             None => self.out.write_all(&block),
         }
     }
+
+    /// How many of the next bytes belong to the block, and whether it ends behind them.
+    fn cut(&mut self, bytes: &[u8]) -> (usize, bool) {
+        if let Some(compressor) = &mut self.compressor {
+            return compressor.cutter.take(bytes);
+        }
+        let taken = bytes.len().min(UNCOMPRESSED_BLOCK_BYTES - self.block.len());
+        (taken, self.block.len() + taken == UNCOMPRESSED_BLOCK_BYTES)
+    }
+
+    fn largest_block(&self) -> usize {
+        self.compressor.as_ref().map_or(UNCOMPRESSED_BLOCK_BYTES, |compressor| compressor.bounds.max)
+    }
 }
 
 impl<W: Write> Write for Packer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(self.block_bytes - self.block.len());
+        if self.block.capacity() == 0 {
+            self.block.reserve_exact(self.largest_block());
+        }
+        let (taken, ends) = self.cut(bytes);
         self.block.extend_from_slice(&bytes[..taken]);
-        if self.block.len() == self.block_bytes {
+        if ends {
             self.push_block()?;
         }
         Ok(taken)
@@ -141,7 +158,13 @@ impl<W: Write> Write for Packer<W> {
 }
 
 impl Compressor {
-    fn push(&mut self, block: &Block, out: &mut impl Write) -> io::Result<()> {
+    fn start(codec: Codec, threads: Threads, known: &Known) -> io::Result<Self> {
+        let bounds = codec.bounds();
+        let blocks = Blocks::new(codec, threads, known)?;
+        Ok(Self { cutter: Cutter::new(bounds), bounds, blocks, packed: Vec::new() })
+    }
+
+    fn push(&mut self, block: &Block, out: &mut Hashing<impl Write>) -> io::Result<()> {
         self.blocks.push(block);
         while self.blocks.is_full()
             && let Some(done) = self.blocks.pop()
@@ -154,16 +177,18 @@ impl Compressor {
         Ok(())
     }
 
-    fn take(&mut self, done: Compressed, out: &mut impl Write) -> io::Result<()> {
-        self.crc.combine(&done.crc);
+    fn take(&mut self, done: Compressed, out: &mut Hashing<impl Write>) -> io::Result<()> {
+        if let Some((key, seal)) = done.name {
+            self.packed.push(PackedBlock { key, offset: out.count(), size: done.bytes.len(), seal });
+        }
         out.write_all(&done.bytes)
     }
 
-    fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
+    fn finish(mut self, out: &mut Hashing<impl Write>) -> io::Result<Vec<PackedBlock>> {
         while let Some(done) = self.blocks.pop() {
             self.take(done?, out)?;
         }
-        out.write_all(&self.codec.trailer(&self.crc))
+        Ok(self.packed)
     }
 }
 

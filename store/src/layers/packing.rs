@@ -7,23 +7,24 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+use tempfile::NamedTempFile;
 
 use super::{Layers, PackedLayer, parse_hex};
 use crate::digest::Hashing;
 use crate::error::At;
+use crate::known_blocks::{self, StoredBlocks};
 use crate::layer::decompress::{Accept, Decompressed};
 use crate::layer::estargz::{EstargzError, TOC_DIGEST_ANNOTATION, UNCOMPRESSED_SIZE_ANNOTATION};
 use crate::layer::{
-    self, Compression, FileTimes, LayerWriter, PackOptions, Packed, Packer, Packing, WriteError,
-    WriteOptions, piped, to_estargz,
+    self, Compression, FileTimes, LayerWriter, Packed, Packer, Packing, WriteError, WriteOptions, piped,
+    to_estargz,
 };
 use crate::limits::UNPACKED_BYTES_MAX;
 use crate::snapshot::{Layer, Pulled, Snapshot};
 use crate::tree::{Entry, Format, MergedTree, Node, ReadOptions, XattrFilter};
-use crate::{
-    ContentId, Descriptor, DiffId, Digest, LayerId, NewBlob, RootDir, StoreError, Threads, media_type,
-};
+use crate::{ContentId, Descriptor, DiffId, Digest, LayerId, RootDir, StoreError, Threads, media_type};
 
 /// The form in which an output wants layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl LayerForm {
 }
 
 /// The blob that was written, and what is said of it.
-type Written = (NewBlob, Packed, BTreeMap<String, String>);
+type Written = (NamedTempFile, Packed, BTreeMap<String, String>);
 
 impl Layers {
     /// The layer as a blob: the one it was pulled as, or one packed now and kept for the next time.
@@ -97,7 +98,7 @@ impl Layers {
             let stack = self.merged(layers)?;
             let below = Below { layers: self, stack: below, tree: OnceLock::new() };
             let write = WriteOptions { times: form.times };
-            pack_with(form.packing, self.new_blob()?, |out| {
+            self.pack_with(form.packing, |out| {
                 let mut writer = LayerWriter::new(out, write);
                 if let Some(stack) = &stack {
                     for entry in stack.changes().map_err(tree_error)? {
@@ -127,8 +128,9 @@ impl Layers {
             return Ok(packed);
         }
         let (blob, packed, annotations) = make()?;
-        let (digest, size) = blob.commit()?;
-        let diff_id = packed.diff_id;
+        let (digest, size, diff_id) = (packed.blob_digest, packed.blob_size, packed.diff_id);
+        self.blobs.keep(blob, &digest, size)?;
+        known_blocks::learn(&self.index, &packed)?;
         let text = String::from_utf8(crate::image::to_json(&annotations)).expect("JSON is UTF-8");
         let sql = "INSERT OR REPLACE INTO packed (layer, form, digest, diff_id, annotations)
                    VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -159,18 +161,14 @@ impl Layers {
     fn pack_tree(&self, layer: &Layer, form: &LayerForm) -> Result<Written, StoreError> {
         let root = RootDir::open_host(self.ensure_tree(layer)?)?;
         let write = WriteOptions { times: form.times };
-        let out = self.new_blob()?;
-        let Packing::Tar(compression) = form.packing else {
-            return pack_with(form.packing, out, |out| {
-                layer::write_tree(root.dir(), self.xattrs, write, out).map(drop).map_err(pack_error)
-            });
-        };
-        let options = PackOptions { compression, threads: Threads::available(), write };
-        let (out, packed) = layer::pack_tree(root.dir(), self.xattrs, options, out).map_err(pack_error)?;
-        if form.times == FileTimes::Kept {
+        let written = self.pack_with(form.packing, |out| {
+            layer::write_tree(root.dir(), self.xattrs, write, out).map(drop).map_err(pack_error)
+        })?;
+        let packed = &written.1;
+        if form.times == FileTimes::Kept && matches!(form.packing, Packing::Tar(_)) {
             self.record_diff_id(&layer.id, &packed.diff_id, packed.uncompressed_size)?;
         }
-        Ok((unbuffered(out)?, packed, BTreeMap::new()))
+        Ok(written)
     }
 
     /// From the blob that was pulled, which must turn out to be what its image says.
@@ -180,7 +178,7 @@ impl Layers {
         let fail =
             |detail: String| StoreError::Unpack { object: pulled.descriptor.digest.to_string(), detail };
         let tar = Decompressed::new(blob, Accept::Layer).map_err(|e| fail(e.to_string()))?;
-        pack_with(packing, self.new_blob()?, |out| {
+        self.pack_with(packing, |out| {
             let mut tar = Hashing::new(tar.take(UNPACKED_BYTES_MAX + 1));
             io::copy(&mut tar, out).map_err(|e| fail(e.to_string()))?;
             let (_, found, bytes) = tar.finish();
@@ -196,8 +194,38 @@ impl Layers {
         })
     }
 
-    fn new_blob(&self) -> Result<BufWriter<NewBlob>, StoreError> {
-        Ok(BufWriter::with_capacity(1 << 20, self.blobs.create()?))
+    /// Packs the tar that `write` writes.
+    fn pack_with(
+        &self,
+        packing: Packing,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), StoreError> + Send,
+    ) -> Result<Written, StoreError> {
+        let threads = Threads::available();
+        let mut out = BufWriter::with_capacity(1 << 20, self.blobs.create_unhashed()?);
+        match packing {
+            Packing::Tar(compression) => {
+                let known = Arc::new(StoredBlocks::new(self.index.clone(), self.blobs.clone()));
+                let mut packer = Packer::new(out, compression, threads, Some(known)).map_err(io_error)?;
+                write(&mut packer)?;
+                let (out, packed) = packer.finish().map_err(io_error)?;
+                Ok((unbuffered(out)?, packed, BTreeMap::new()))
+            }
+            Packing::Estargz(level) => {
+                let read = |tar: &mut dyn Read| -> Result<(Packed, Digest), PackError> {
+                    let (_, packed, table) = to_estargz(&mut *tar, level, threads, &mut out)?;
+                    // What lies behind the archive's end is no part of the layer, and the writer waits for us.
+                    io::copy(tar, &mut io::sink())?;
+                    Ok((packed, table))
+                };
+                let (packed, table) =
+                    piped(|out| write(out).map_err(PackError::Store), read).map_err(StoreError::from)?;
+                let annotations = BTreeMap::from([
+                    (TOC_DIGEST_ANNOTATION.to_owned(), table.to_string()),
+                    (UNCOMPRESSED_SIZE_ANNOTATION.to_owned(), packed.uncompressed_size.to_string()),
+                ]);
+                Ok((unbuffered(out)?, packed, annotations))
+            }
+        }
     }
 
     /// Layers as one tree; none for no layers.
@@ -239,38 +267,6 @@ impl Below<'_> {
     }
 }
 
-/// Packs the tar that `write` writes.
-fn pack_with(
-    packing: Packing,
-    mut out: BufWriter<NewBlob>,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), StoreError> + Send,
-) -> Result<Written, StoreError> {
-    let threads = Threads::available();
-    match packing {
-        Packing::Tar(compression) => {
-            let mut packer = Packer::new(out, compression, threads).map_err(io_error)?;
-            write(&mut packer)?;
-            let (out, packed) = packer.finish().map_err(io_error)?;
-            Ok((unbuffered(out)?, packed, BTreeMap::new()))
-        }
-        Packing::Estargz(level) => {
-            let read = |tar: &mut dyn Read| -> Result<(Packed, Digest), PackError> {
-                let (_, packed, table) = to_estargz(&mut *tar, level, threads, &mut out)?;
-                // What lies behind the archive's end is no part of the layer, and the writer waits for us.
-                io::copy(tar, &mut io::sink())?;
-                Ok((packed, table))
-            };
-            let (packed, table) =
-                piped(|out| write(out).map_err(PackError::Store), read).map_err(StoreError::from)?;
-            let annotations = BTreeMap::from([
-                (TOC_DIGEST_ANNOTATION.to_owned(), table.to_string()),
-                (UNCOMPRESSED_SIZE_ANNOTATION.to_owned(), packed.uncompressed_size.to_string()),
-            ]);
-            Ok((unbuffered(out)?, packed, annotations))
-        }
-    }
-}
-
 /// What either end of the pipe to an eStargz may fail with.
 #[derive(Debug, thiserror::Error)]
 enum PackError {
@@ -292,7 +288,7 @@ impl From<PackError> for StoreError {
     }
 }
 
-fn unbuffered(out: BufWriter<NewBlob>) -> Result<NewBlob, StoreError> {
+fn unbuffered(out: BufWriter<NamedTempFile>) -> Result<NamedTempFile, StoreError> {
     out.into_inner().map_err(|e| e.into_error()).at("write", Path::new("a layer's blob"))
 }
 
