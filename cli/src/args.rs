@@ -203,7 +203,7 @@ pub enum PrintFormat {
 /// How registries are talked to.
 #[derive(Debug, Default, Args)]
 pub struct RegistryFlags {
-    /// Talk plain http to this registry; loopback needs no leave (repeatable)
+    /// Take any certificate from this registry, or plain http; loopback needs no leave for http (repeatable)
     #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", global = false)]
     pub insecure: Vec<String>,
 
@@ -333,11 +333,14 @@ pub struct Login {
     /// The registry
     #[arg(value_name = "REGISTRY", default_value = "docker.io")]
     pub registry_name: String,
-    /// The user
+    /// The user; asked for on a terminal
     #[arg(short, long)]
-    pub username: String,
+    pub username: Option<String>,
+    /// The password or token; other users of this machine can see it here, --password-stdin keeps it secret
+    #[arg(short, long, conflicts_with = "password_stdin", requires = "username")]
+    pub password: Option<String>,
     /// Read the password from standard input
-    #[arg(long, required = true)]
+    #[arg(long, requires = "username")]
     pub password_stdin: bool,
     #[command(flatten)]
     pub registry: RegistryFlags,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use forge_registry::SettingsFiles;
 
 use crate::failure::{Failure, Kind};
 
@@ -54,6 +56,35 @@ pub fn auth_files() -> Vec<PathBuf> {
     let named = env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from);
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("containers/auth.json"));
     named.into_iter().chain(docker.map(|dir| dir.join("config.json"))).chain(runtime).collect()
+}
+
+/// Where registries are set up: podman's files, containerd's, and the certificates of Docker and both. Where the
+/// user has a `registries.conf`, the system's is not read, as podman does it.
+pub fn registry_settings() -> SettingsFiles {
+    let config = env::var_os("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let home = env::var_os("HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let user = config.or_else(|| home.map(|home| home.join(".config")));
+    let named = env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let system = Path::new("/etc/containers");
+    let own = user.as_ref().map(|dir| dir.join("containers"));
+    let own_file = own.as_ref().map(|dir| dir.join("registries.conf")).filter(|path| path.exists());
+    let system_file = Some(system.join("registries.conf")).filter(|path| path.exists());
+    let is_own = named.is_none() && own_file.is_some();
+    let drop_ins = [(!is_own).then(|| system.to_owned()), own.clone()];
+    let under = |name: &str, system: &[&str]| {
+        let own = user.iter().map(|dir| dir.join(name));
+        own.chain(system.iter().map(PathBuf::from)).collect::<Vec<_>>()
+    };
+    SettingsFiles {
+        registries_conf: named.or(own_file).or(system_file),
+        registries_conf_dirs: drop_ins
+            .into_iter()
+            .flatten()
+            .map(|dir| dir.join("registries.conf.d"))
+            .collect(),
+        hosts_dirs: under("containerd/certs.d", &["/etc/containerd/certs.d"]),
+        certificate_dirs: under("containers/certs.d", &["/etc/containers/certs.d", "/etc/docker/certs.d"]),
+    }
 }
 
 /// `PATH`, to find helpers in.

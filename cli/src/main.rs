@@ -12,6 +12,7 @@ mod history;
 mod identity;
 mod local;
 mod progress;
+mod prompt;
 mod records;
 mod registries;
 mod secrets;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use forge_registry::{
-    AuthFile, Client, ClientConfig, Credentials, Download, Helpers, Progress, Proxies, PulledImage,
-    PushOptions, Reference, RegistryError, Wanted,
+    AuthFile, Client, ClientConfig, Credential, Credentials, Download, Helpers, Progress, Proxies,
+    PulledImage, PushOptions, Reference, RegistryError, Wanted,
 };
 use forge_solver::{Event, Events, StepId};
 use forge_store::{Blobs, Descriptor, Digest, Platform};
@@ -20,7 +20,7 @@ use crate::failure::{Failure, Kind};
 pub struct Registries {
     insecure: Vec<String>,
     ca: Vec<PathBuf>,
-    made: OnceLock<Result<Made, String>>,
+    made: OnceLock<Result<Made, RegistryError>>,
 }
 
 struct Made {
@@ -37,15 +37,16 @@ impl Registries {
     fn made(&self) -> Result<&Made, RegistryError> {
         let made = self.made.get_or_init(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            let client = Client::new(self.config().map_err(|e| e.to_string())?);
-            Ok(Made { runtime: runtime.map_err(|e| e.to_string())?, client })
+            let client = Client::new(self.config()?);
+            Ok(Made { runtime: runtime.map_err(|e| own_fault(e.to_string()))?, client })
         });
-        made.as_ref().map_err(|detail| own_fault(detail.clone()))
+        made.as_ref().map_err(|error: &RegistryError| again(error))
     }
 
     fn config(&self) -> Result<ClientConfig, RegistryError> {
         let mut config =
             ClientConfig { credentials: credentials()?, proxies: proxies(), ..ClientConfig::default() };
+        environment::registry_settings().apply(&mut config)?;
         for path in &self.ca {
             let pem = std::fs::read(path)
                 .map_err(|e| own_fault(format!("cannot read the certificates {}: {e}", path.display())))?;
@@ -53,7 +54,7 @@ impl Registries {
         }
         for host in &self.insecure {
             let host = config.hosts.entry(host.clone()).or_default();
-            host.plain_http = Some(true);
+            host.insecure = true;
             host.trust_private_addresses = true;
         }
         Ok(config)
@@ -150,6 +151,16 @@ pub fn parse_reference(text: &str) -> Result<Reference, Failure> {
     text.parse().map_err(|e| Failure::new(Kind::Usage, format!("invalid reference format: {e}"), None))
 }
 
+/// The same failure, told to one more.
+fn again(error: &RegistryError) -> RegistryError {
+    match error {
+        RegistryError::Settings { path, line, detail } => {
+            RegistryError::Settings { path: path.clone(), line: *line, detail: detail.clone() }
+        }
+        other => own_fault(other.to_string()),
+    }
+}
+
 /// Something is wrong on this side, before any registry was asked.
 fn own_fault(detail: String) -> RegistryError {
     RegistryError::Config { host: "registries".into(), detail }
@@ -186,30 +197,52 @@ fn proxies() -> Proxies {
     }
 }
 
-/// Logs in: asks the registry, then keeps the credentials where Docker keeps them.
+/// The registry that a text names: without what Docker's users write around it.
+pub fn registry_name(text: &str) -> String {
+    let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    match bare.split('/').next().unwrap_or_default() {
+        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+/// Asks the registry whether it takes what is kept for it; false where nothing is.
+pub fn check_kept_login(registry: &str, flags: &RegistryFlags) -> Result<bool, Failure> {
+    let config = Registries::new(flags).config()?;
+    let runtime = single_threaded()?;
+    if runtime.block_on(config.credentials.lookup(registry, ""))?.is_none() {
+        return Ok(false);
+    }
+    // What is kept may be out of date: then the user is asked.
+    Ok(runtime.block_on(Client::new(config).check_login(registry)).is_ok())
+}
+
+/// Logs in: asks the registry, then keeps the credentials where Docker keeps them. Says where that is.
 pub fn login(
     registry: &str,
     username: &str,
     password: &str,
     flags: &RegistryFlags,
-) -> Result<PathBuf, Failure> {
-    let credential = forge_registry::Credential::basic(username, password);
-    let registries = Registries::new(flags);
-    let mut config = registries.config()?;
+) -> Result<String, Failure> {
+    let mut credential = Credential::basic(username, password);
+    let mut config = Registries::new(flags).config()?;
     config.credentials = Credentials::default().with(registry, credential.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::new(Kind::System, format!("cannot start: {e}"), None))?;
-    runtime.block_on(Client::new(config).check_login(registry))?;
+    config.wants_identity = true;
+    let runtime = single_threaded()?;
+    if let Some(identity) = runtime.block_on(Client::new(config).check_login(registry))? {
+        credential = Credential::Identity(identity);
+    }
     let path = environment::auth_files().into_iter().next().ok_or_else(|| {
         Failure::new(Kind::Usage, "there is no HOME to keep credentials in", Some("set DOCKER_CONFIG".into()))
     })?;
-    match AuthFile::read(&path)?.as_ref().and_then(|file| file.helper_for(registry)) {
-        Some(helper) => runtime
-            .block_on(helpers().store(helper, registry, &credential))
-            .map_err(|e| Failure::from(RegistryError::from(e)))?,
-        None => AuthFile::store(&path, registry, &credential)?,
+    let file = AuthFile::read(&path)?;
+    if let Some(helper) = file.as_ref().and_then(|file| file.helper_for(registry)) {
+        let kept = runtime.block_on(helpers().store(helper, registry, &credential));
+        kept.map_err(RegistryError::from)?;
+        return Ok(format!("credentials are kept by docker-credential-{helper}"));
     }
-    Ok(path)
+    AuthFile::store(&path, registry, &credential)?;
+    Ok(format!("credentials are kept in {}", path.display()))
 }
 
 /// Forgets credentials; false if there were none.
@@ -218,12 +251,17 @@ pub fn logout(registry: &str) -> Result<bool, Failure> {
     for path in environment::auth_files() {
         let Some(file) = AuthFile::read(&path)? else { continue };
         if let Some(helper) = file.helper_for(registry) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime =
-                runtime.map_err(|e| Failure::new(Kind::System, format!("cannot start: {e}"), None))?;
-            found |= runtime.block_on(helpers().erase(helper, registry)).is_ok();
+            let runtime = single_threaded()?;
+            let had = runtime.block_on(helpers().get(helper, registry)).map_err(RegistryError::from)?;
+            runtime.block_on(helpers().erase(helper, registry)).map_err(RegistryError::from)?;
+            found |= had.is_some();
         }
         found |= AuthFile::erase(&path, registry)?;
     }
     Ok(found)
+}
+
+fn single_threaded() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Failure::new(Kind::System, format!("cannot start: {e}"), None))
 }

@@ -17,7 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::retry::Failure;
 use crate::token::{self, Token, TokenServer};
 use crate::transport::Transport;
-use crate::{Credential, RegistryError};
+use crate::{Credential, RegistryError, Secret};
 
 /// A challenge's own wish for rights is taken up to this length.
 const SCOPE_CHARS: usize = 2048;
@@ -32,6 +32,8 @@ pub struct Auth {
     ways: Mutex<HashMap<Origin, Way>>,
     tokens: Mutex<HashMap<(Origin, String), Slot>>,
     credentials: Mutex<HashMap<(String, String), Known>>,
+    /// The last identity token that a token server gave.
+    identity: Mutex<Option<Secret>>,
 }
 
 /// How a registry wants to be shown who we are.
@@ -49,7 +51,13 @@ impl Auth {
             ways: Mutex::default(),
             tokens: Mutex::default(),
             credentials: Mutex::default(),
+            identity: Mutex::default(),
         }
+    }
+
+    /// The identity token that came with a login, if one was wanted and given.
+    pub fn identity(&self) -> Option<Secret> {
+        lock(&self.identity).clone()
     }
 
     /// What an answer must not bring into a message: the header that was sent, and the secret behind it. Empty
@@ -125,8 +133,13 @@ impl Auth {
         let mut wanted = scopes.to_vec();
         wanted.extend(more.iter().filter(|scope| !names_one_of(scope, scopes)).cloned());
         let limit = self.config.timeouts.document;
+        let identity = self.config.wants_identity;
         let token =
-            token::fetch(&self.transport, limit, context, server, &wanted, credential.as_ref()).await?;
+            token::fetch(&self.transport, limit, context, server, &wanted, credential.as_ref(), identity)
+                .await?;
+        if token.identity.is_some() {
+            lock(&self.identity).clone_from(&token.identity);
+        }
         Ok(kept.insert(token).header.clone())
     }
 

@@ -64,7 +64,7 @@ impl Client {
         let _turn = self.downloads.acquire().await;
         let mut download =
             Download { client: self, descriptor, blobs, progress, object: &object, ingest: None };
-        for endpoint in Endpoint::all(&self.config, repository)? {
+        for endpoint in self.endpoints(repository).await? {
             match download.run(&endpoint).await {
                 Err(e) if falls_through(&endpoint, &e) => {}
                 other => return other,

@@ -71,15 +71,20 @@ impl<'a> Call<'a> {
         Self { also, ..self }
     }
 
+    /// The request for one hop; `at_home` where that is the registry itself.
     fn request(
         &self,
         url: &Url,
         authorization: Option<&HeaderValue>,
+        at_home: bool,
     ) -> (Request, Option<std::sync::Arc<crate::transport::Pace>>) {
         let mut request = Request::new(self.method.clone(), url.clone());
         let headers = request.headers_mut();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
+        for (name, value) in self.context.endpoint.headers.iter().filter(|_| at_home) {
             headers.append(name, value.clone());
         }
         if let Some(authorization) = authorization {
@@ -141,7 +146,7 @@ async fn follow(
     let mut url = call.url.clone();
     let mut crossed = Origin::of(&url) != home;
     for _ in 0..=REDIRECTS {
-        let (request, pace) = call.request(&url, authorization.filter(|_| !crossed));
+        let (request, pace) = call.request(&url, authorization.filter(|_| !crossed), !crossed);
         let response = transport.send(request, pace.as_deref(), call.committed).await;
         let response = response.map_err(|broken| call.context.at(&host_of(&url)).broken(broken))?;
         let Some(next) = redirect(call, &url, &response)? else { return Ok((response, crossed)) };

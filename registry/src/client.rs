@@ -1,17 +1,18 @@
 //! The client: what all its operations share.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use reqwest::Response;
-use tokio::sync::Semaphore;
+use reqwest::{Method, Request, Response};
+use tokio::sync::{OnceCell, Semaphore};
 
-use crate::RegistryError;
 use crate::auth::Auth;
 use crate::call::{Call, once};
 use crate::config::ClientConfig;
 use crate::endpoint::Endpoint;
 use crate::retry::{Failure, Tries};
-use crate::transport::Transport;
+use crate::transport::{Broken, Transport};
+use crate::{RegistryError, Repository};
 
 /// How often a mirror is tried for one request.
 const MIRROR_TRIES: u32 = 2;
@@ -27,6 +28,8 @@ pub struct Client {
     pub(crate) auth: Arc<Auth>,
     pub(crate) downloads: Arc<Semaphore>,
     pub(crate) uploads: Arc<Semaphore>,
+    /// Whether a host speaks plain http, where that had to be found out.
+    plain: Arc<Mutex<HashMap<String, Arc<OnceCell<bool>>>>>,
 }
 
 impl Client {
@@ -38,9 +41,45 @@ impl Client {
             auth: Arc::new(Auth::new(config.clone(), transport.clone())),
             downloads: Arc::new(Semaphore::new(config.downloads.max(1))),
             uploads: Arc::new(Semaphore::new(config.uploads.max(1))),
+            plain: Arc::default(),
             transport,
             config,
         }
+    }
+
+    /// Where the repository itself is.
+    pub(crate) async fn endpoint(&self, repository: &Repository) -> Result<Endpoint, RegistryError> {
+        Ok(self.decided(Endpoint::of(&self.config, repository)?).await)
+    }
+
+    /// The mirrors of a repository in their order, then where it is itself.
+    pub(crate) async fn endpoints(&self, repository: &Repository) -> Result<Vec<Endpoint>, RegistryError> {
+        let mut decided = Vec::new();
+        for endpoint in Endpoint::all(&self.config, repository)? {
+            decided.push(self.decided(endpoint).await);
+        }
+        Ok(decided)
+    }
+
+    /// Finds out, once for each host, what an insecure registry speaks: TLS if it can.
+    pub(crate) async fn decided(&self, endpoint: Endpoint) -> Endpoint {
+        if !endpoint.undecided {
+            return endpoint;
+        }
+        let known = {
+            let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+            plain.entry(endpoint.host()).or_default().clone()
+        };
+        match *known.get_or_init(|| self.is_plain(&endpoint)).await {
+            true => endpoint.plain(),
+            false => endpoint,
+        }
+    }
+
+    /// True where nobody answers by TLS. Nothing about us is sent along.
+    async fn is_plain(&self, endpoint: &Endpoint) -> bool {
+        let answer = self.transport.send(Request::new(Method::GET, endpoint.api.clone()), None, 0).await;
+        matches!(answer, Err(Broken::Tls(_) | Broken::Connect(_) | Broken::Cut(_)))
     }
 
     /// One try of a request.

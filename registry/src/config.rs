@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::Credentials;
+use crate::{Credentials, Secret};
 
 /// Everything a [`crate::Client`] needs to know. `ClientConfig::default()` talks to public registries,
 /// anonymously, with the system's CA certificates.
@@ -15,10 +15,14 @@ pub struct ClientConfig {
     /// Settings for single registries or mirrors, by host and port as references name them (`docker.io`,
     /// `localhost:5000`).
     pub hosts: BTreeMap<String, HostConfig>,
+    /// Where repositories are served, and where not; the longest prefix counts, the first among equals.
+    pub routes: Vec<Route>,
     /// CA certificates for all hosts, PEM, besides the system's.
     pub ca_certificates: Vec<Vec<u8>>,
     /// Who we are, to whom.
     pub credentials: Credentials,
+    /// Ask token servers for an identity token, too: `login` keeps it in the password's place.
+    pub wants_identity: bool,
     /// Proxies.
     pub proxies: Proxies,
     /// How often and when to try again.
@@ -38,8 +42,10 @@ impl Default for ClientConfig {
         Self {
             user_agent: concat!("forge/", env!("CARGO_PKG_VERSION")).into(),
             hosts: BTreeMap::new(),
+            routes: Vec::new(),
             ca_certificates: Vec::new(),
             credentials: Credentials::default(),
+            wants_identity: false,
             proxies: Proxies::default(),
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
@@ -62,16 +68,28 @@ pub struct HostConfig {
     pub identity: Option<Vec<u8>>,
     /// Take any certificate. Whoever sits between can then read and change everything but blobs.
     pub skip_tls_verify: bool,
+    /// Speak TLS without checking who answers, and plain http where there is no TLS: what Docker and podman
+    /// call an insecure registry.
+    pub insecure: bool,
     /// Follow this registry's redirects and token realms to private addresses.
     pub trust_private_addresses: bool,
-    /// Who to ask first when pulling from this registry, in this order.
-    pub mirrors: Vec<Mirror>,
+    /// Headers that every request to this host carries, and none to another.
+    pub headers: Vec<(String, Secret)>,
+    /// Why the settings of this host cannot be used; whoever uses the host gets to know.
+    pub broken: Option<String>,
 }
 
 impl HostConfig {
     /// True where certificates or their checking are set: then TLS is meant.
     pub(crate) fn speaks_of_tls(&self) -> bool {
-        !self.ca_certificates.is_empty() || self.identity.is_some() || self.skip_tls_verify
+        !self.ca_certificates.is_empty() || self.identity.is_some() || self.takes_any_certificate()
+    }
+}
+
+impl HostConfig {
+    /// True where nobody has to prove who they are.
+    pub(crate) fn takes_any_certificate(&self) -> bool {
+        self.skip_tls_verify || self.insecure
     }
 }
 
@@ -83,10 +101,26 @@ impl fmt::Debug for HostConfig {
             .field("ca_certificates", &self.ca_certificates.len())
             .field("identity", &self.identity.is_some())
             .field("skip_tls_verify", &self.skip_tls_verify)
+            .field("insecure", &self.insecure)
             .field("trust_private_addresses", &self.trust_private_addresses)
-            .field("mirrors", &self.mirrors)
+            .field("headers", &self.headers)
+            .field("broken", &self.broken)
             .finish()
     }
+}
+
+/// What is done with the repositories below a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Route {
+    /// The name: `docker.io`, `example.com/team`, `*.example.com` for all hosts below it, or empty for all.
+    pub prefix: String,
+    /// Where they are, instead of where their name says. It takes the place of the prefix:
+    /// `host[:port][/path]`, or the URL of an API's root, `https://host/path/v2`.
+    pub location: Option<String>,
+    /// Who to ask first when pulling, in this order.
+    pub mirrors: Vec<Mirror>,
+    /// Nothing is fetched from there or sent there; says by whose order, for the message.
+    pub blocked: Option<String>,
 }
 
 /// A mirror of a registry, asked before it.
@@ -96,7 +130,8 @@ impl fmt::Debug for HostConfig {
 /// get two tries a request, their own credentials and never the registry's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// Host and port, and a path before the repository's if there is one: `mirror.example/hub`.
+    /// What takes the place of the route's prefix: host and port, and a path before the repository's if there is
+    /// one (`mirror.example/hub`); or the URL of an API's root (`https://mirror.example/hub/v2`).
     pub location: String,
     /// Ask it what a tag means, too. Without this, it only serves what a digest names, so that it cannot answer
     /// with an image of its own choice.
@@ -110,7 +145,7 @@ pub struct Proxies {
     pub http: Option<String>,
     /// For https.
     pub https: Option<String>,
-    /// Hosts that are reached without proxy, as `NO_PROXY` lists them.
+    /// Hosts that are reached without proxy, as `NO_PROXY` lists them; loopback is one of them anyway.
     pub no_proxy: String,
 }
 

@@ -151,6 +151,24 @@ pub enum RegistryError {
         /// What is wrong.
         detail: String,
     },
+    /// The user's settings forbid this registry.
+    #[error("{name} is blocked by {by}; take the setting out to use it")]
+    Blocked {
+        /// The repository.
+        name: String,
+        /// The file and the line that say so.
+        by: String,
+    },
+    /// A settings file is no good.
+    #[error("cannot use {}{}: {detail}", path.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: Option<usize>,
+        /// What is wrong, and what to write instead.
+        detail: String,
+    },
     /// A file at a URL could not be had.
     #[error("cannot fetch {url}: {detail}")]
     Download {
@@ -232,9 +250,12 @@ impl RegistryError {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Protocol { .. } => ErrorKind::Protocol,
             Self::Cancelled { .. } => ErrorKind::Cancelled,
-            Self::Config { .. } | Self::AuthFile { .. } | Self::Helper(_) | Self::Reference(_) => {
-                ErrorKind::Usage
-            }
+            Self::Blocked { .. } => ErrorKind::Denied,
+            Self::Config { .. }
+            | Self::Settings { .. }
+            | Self::AuthFile { .. }
+            | Self::Helper(_)
+            | Self::Reference(_) => ErrorKind::Usage,
             Self::Download { kind, .. } => *kind,
             Self::Store(_) => ErrorKind::Store,
         }

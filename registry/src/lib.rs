@@ -17,6 +17,7 @@ pub mod helper;
 pub mod limits;
 pub mod progress;
 pub mod reference;
+pub mod settings;
 
 mod address;
 mod auth;
@@ -45,7 +46,7 @@ mod upload;
 
 pub use auth_file::AuthFile;
 pub use client::Client;
-pub use config::{ClientConfig, HostConfig, Mirror, Proxies, RetryPolicy, Timeouts};
+pub use config::{ClientConfig, HostConfig, Mirror, Proxies, RetryPolicy, Route, Timeouts};
 pub use credentials::{Credential, Credentials, Secret};
 pub use document::Document;
 pub use download::{Download, Fetched, OnBytes, Wanted};
@@ -56,4 +57,5 @@ pub use manifest::Resolved;
 pub use progress::Progress;
 pub use push::PushOptions;
 pub use reference::{Reference, ReferenceError, Repository};
+pub use settings::SettingsFiles;
 pub use upload::Upload;

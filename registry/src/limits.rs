@@ -42,3 +42,5 @@ pub const COMMITTED_PER_SECOND: u64 = 16 << 20;
 pub const PROGRESS_BYTES: u64 = 4 << 20;
 /// The most bytes of a file at a URL: as many as an archive may unpack to.
 pub const DOWNLOAD_BYTES: u64 = 64 << 30;
+/// The largest settings file, in bytes.
+pub const SETTINGS_BYTES: u64 = 1 << 20;

@@ -117,7 +117,7 @@ impl Client {
 
     /// Asks which digest a tag has; `None` where the registry answers HEAD without saying.
     async fn head(&self, reference: &Reference, object: &str) -> Result<Option<Digest>, RegistryError> {
-        for endpoint in Endpoint::all(&self.config, reference.repository())? {
+        for endpoint in self.endpoints(reference.repository()).await? {
             if endpoint.mirror.as_ref().is_some_and(|mirror| !mirror.resolves_tags) {
                 continue;
             }
@@ -145,7 +145,7 @@ impl Client {
     }
 
     async fn by_tag(&self, reference: &Reference, object: &str) -> Result<Resolved, RegistryError> {
-        let endpoint = Endpoint::of(&self.config, reference.repository())?;
+        let endpoint = self.endpoint(reference.repository()).await?;
         self.get(&endpoint, &reference.locator(), None, None, object).await
     }
 
@@ -156,7 +156,7 @@ impl Client {
         descriptor: Option<&Descriptor>,
         object: &str,
     ) -> Result<Resolved, RegistryError> {
-        let endpoints = Endpoint::all(&self.config, repository)?;
+        let endpoints = self.endpoints(repository).await?;
         for endpoint in &endpoints {
             match self.get(endpoint, &digest.to_string(), Some(digest), descriptor, object).await {
                 Err(e) if falls_through(endpoint, &e) => {}

@@ -67,7 +67,7 @@ impl Client {
         options: &PushOptions,
         progress: &Arc<dyn Progress>,
     ) -> Result<Descriptor, RegistryError> {
-        let endpoint = Endpoint::of(&self.config, target.repository())?;
+        let endpoint = self.endpoint(target.repository()).await?;
         let scopes = vec![endpoint.scope("pull,push")];
         let repository = target.repository();
         let push = Push { client: self, endpoint, repository, scopes, blobs, options, progress };

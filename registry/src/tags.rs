@@ -7,7 +7,6 @@ use serde::Deserialize;
 use crate::address::Origin;
 use crate::call::Call;
 use crate::context::{Context, read_document};
-use crate::endpoint::Endpoint;
 use crate::limits::{ANSWER_BYTES, TAG_PAGES};
 use crate::retry::Failure;
 use crate::{Client, RegistryError, Repository};
@@ -23,7 +22,7 @@ impl Client {
     /// # Errors
     /// [`RegistryError`] of any kind; [`RegistryError::Protocol`] where a page leads to another host.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<String>, RegistryError> {
-        let endpoint = Endpoint::of(&self.config, repository)?;
+        let endpoint = self.endpoint(repository).await?;
         let object = format!("the tags of {repository}");
         let context = Context::new(&endpoint, &object);
         let mut tags = Vec::new();

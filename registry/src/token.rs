@@ -12,13 +12,13 @@ use reqwest::{Method, Request, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::Credential;
 use crate::address::{check_hop, host_of};
 use crate::context::{Context, read_document};
 use crate::endpoint::Endpoint;
 use crate::limits::ANSWER_BYTES;
 use crate::retry::Failure;
 use crate::transport::Transport;
+use crate::{Credential, Secret};
 
 /// How long a token lasts where the server does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
@@ -36,6 +36,8 @@ pub struct TokenServer {
 #[derive(Clone)]
 pub struct Token {
     pub header: HeaderValue,
+    /// What further tokens can be had for, if it was asked for and the server gives such.
+    pub identity: Option<Secret>,
     expires: Instant,
 }
 
@@ -61,6 +63,7 @@ pub fn check_realm(endpoint: &Endpoint, realm: &str) -> Result<Url, String> {
 struct Answer {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
     expires_in: Option<f64>,
 }
 
@@ -72,6 +75,7 @@ pub async fn fetch(
     server: &TokenServer,
     scopes: &[String],
     credential: Option<&Credential>,
+    wants_identity: bool,
 ) -> Result<Token, Failure> {
     let begun = Instant::now();
     let request = match credential {
@@ -79,6 +83,10 @@ pub async fn fetch(
         Some(Credential::Basic { username, password }) => {
             let mut request = plain_request(server, scopes);
             request.url_mut().query_pairs_mut().append_pair("account", username);
+            if wants_identity {
+                let mut query = request.url_mut().query_pairs_mut();
+                query.append_pair("offline_token", "true").append_pair("client_id", "forge");
+            }
             request.headers_mut().insert(AUTHORIZATION, basic(username, password.expose()));
             request
         }
@@ -96,7 +104,8 @@ pub async fn fetch(
     let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| Failure::last(fail()))?;
     let text = answer.token.or(answer.access_token).filter(|text| !text.is_empty());
     let header = text.and_then(|text| bearer(&text)).ok_or_else(|| Failure::last(fail()))?;
-    Ok(Token { header, expires: begun + lifetime(answer.expires_in) })
+    let identity = answer.refresh_token.filter(|text| wants_identity && !text.is_empty()).map(Secret::new);
+    Ok(Token { header, identity, expires: begun + lifetime(answer.expires_in) })
 }
 
 /// `Basic …`.

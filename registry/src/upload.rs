@@ -189,7 +189,7 @@ impl Client {
     /// # Errors
     /// [`RegistryError`] of any kind.
     pub async fn start_upload(&self, repository: &Repository) -> Result<Upload, RegistryError> {
-        let endpoint = Endpoint::of(&self.config, repository)?;
+        let endpoint = self.endpoint(repository).await?;
         let object = format!("an upload to {repository}");
         let scopes = vec![endpoint.scope("pull,push")];
         let peer = Peer { client: self, context: Context::new(&endpoint, &object), scopes: &scopes };

@@ -18,6 +18,8 @@ mod outputs;
 mod permissions;
 mod progress;
 mod registries;
+mod registry_logins;
+mod registry_settings;
 mod running;
 mod sources;
 mod steps;

@@ -1,7 +1,7 @@
 //! Mirrors: asked first, trusted only with digests, and never in the way.
 
 use forge_registry::{
-    Client, ClientConfig, Credential, Credentials, ErrorKind, HostConfig, Mirror, Reference, progress,
+    Client, ClientConfig, Credential, Credentials, ErrorKind, Mirror, Reference, Route, progress,
 };
 use forge_store::Platform;
 
@@ -29,9 +29,9 @@ async fn scene() -> Scene {
 impl Scene {
     fn client(&self, resolves_tags: bool) -> Client {
         let mirror = Mirror { location: format!("{}/hub", self.mirror.host()), resolves_tags };
-        let host = HostConfig { mirrors: vec![mirror], ..HostConfig::default() };
+        let route = Route { prefix: self.origin.host(), mirrors: vec![mirror], ..Route::default() };
         let credentials = Credentials::default().with(self.origin.host(), Credential::basic("me", "pw"));
-        Client::new(ClientConfig { hosts: [(self.origin.host(), host)].into(), credentials, ..impatient() })
+        Client::new(ClientConfig { routes: vec![route], credentials, ..impatient() })
     }
 
     async fn pull(&self, client: &Client) -> Result<TestStore, forge_registry::RegistryError> {

@@ -297,12 +297,12 @@ async fn pulls_can_be_spawned_and_go_through_a_proxy() {
     let (client, repository) = (Client::new(config.clone()), far.repository().clone());
     let error = tokio::spawn(async move { client.tags(&repository).await }).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("seen by the proxy"), "{error}");
-    // Hosts that are listed go without.
-    let proxies = Proxies {
-        no_proxy: fake.server.address.ip().to_string(),
-        http: Some("http://127.0.0.1:1".into()),
-        https: None,
-    };
+    // Hosts that are listed go without, and so does loopback.
+    let proxies =
+        Proxies { no_proxy: ".invalid".into(), http: Some("http://127.0.0.1:1".into()), https: None };
+    let listed = Client::new(ClientConfig { proxies: proxies.clone(), ..config.clone() });
+    let error = listed.tags(far.repository()).await.unwrap_err();
+    assert!(!error.to_string().contains("refused"), "the proxy was not asked: {error}");
     let direct = Client::new(ClientConfig { proxies, ..config });
     let name: Reference = format!("{}/app:1", fake.host()).parse().unwrap();
     let (store, silent) = (TestStore::new(), progress::silent());

@@ -1,19 +1,23 @@
 //! What the tests share.
 
+mod authority;
 mod base;
 mod git;
 mod lab;
 mod namespaces;
+mod proxy;
 mod registry;
 mod residue;
 mod tools;
 mod web;
 
+pub use authority::Authority;
 pub use base::debian_rootfs;
 pub use git::GitDaemon;
 pub use lab::{Builder, Lab, Outcome, Started};
 pub use namespaces::{NetNs, UserNs};
+pub use proxy::Proxy;
 pub use registry::Registry;
 pub use residue::{Marker, soon};
-pub use tools::{json, tool, try_tool};
+pub use tools::{json, tool, tool_with, try_tool};
 pub use web::Web;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{soon, tool};
+use super::{Authority, soon, tool};
 
 /// A running registry; killed with the value.
 pub struct Registry {
@@ -20,20 +20,27 @@ pub struct Registry {
 impl Registry {
     /// Open to everyone.
     pub fn open() -> Self {
-        Self::start("127.0.0.1", "")
+        Self::start("127.0.0.1", "", "")
+    }
+
+    /// With TLS; with `asks_clients`, for those only whom the authority knows.
+    pub fn with_tls(authority: &Authority, asks_clients: bool) -> Self {
+        let [ca, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| authority.path(name));
+        let clients = if asks_clients { format!("    clientcas: [{ca}]\n") } else { String::new() };
+        Self::start("127.0.0.1", &format!("  tls:\n    certificate: {cert}\n    key: {key}\n{clients}"), "")
     }
 
     /// Open to everyone, at an address that is not loopback (but is this machine's alone).
     pub fn at(address: &str) -> Self {
-        Self::start(address, "")
+        Self::start(address, "", "")
     }
 
     /// For the user `forge` with the password `s3cret`.
     pub fn with_password() -> Self {
-        Self::start("127.0.0.1", "auth:\n  htpasswd:\n    realm: test\n    path: DIR/htpasswd\n")
+        Self::start("127.0.0.1", "", "auth:\n  htpasswd:\n    realm: test\n    path: DIR/htpasswd\n")
     }
 
-    fn start(address: &str, auth: &str) -> Self {
+    fn start(address: &str, tls: &str, auth: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         if !auth.is_empty() {
             fs::write(dir.path().join("htpasswd"), tool("htpasswd", &["-Bbn", "forge", "s3cret"])).unwrap();
@@ -42,7 +49,7 @@ impl Registry {
         for _ in 0..5 {
             let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
             let host = format!("{address}:{port}");
-            if let Some(child) = try_start(dir.path(), &host, auth) {
+            if let Some(child) = try_start(dir.path(), &host, &format!("{tls}{auth}")) {
                 return Self { child, dir, host };
             }
         }
@@ -56,10 +63,10 @@ impl Registry {
     }
 }
 
-fn try_start(dir: &Path, host: &str, auth: &str) -> Option<Child> {
+fn try_start(dir: &Path, host: &str, more: &str) -> Option<Child> {
     let config = format!(
         "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
-         rootdirectory: DIR/data\nhttp:\n  addr: {host}\n{auth}"
+         rootdirectory: DIR/data\nhttp:\n  addr: {host}\n{more}"
     );
     let file = dir.join("config.yml");
     fs::write(&file, config.replace("DIR", dir.to_str().unwrap())).unwrap();

@@ -42,3 +42,12 @@ pub fn tool(program: &str, args: &[impl AsRef<OsStr>]) -> String {
 pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("not JSON ({e}): {text}"))
 }
+
+/// Runs a program that must succeed, with variables besides; gives its standard output.
+#[track_caller]
+pub fn tool_with(env: &[(&str, &str)], program: &str, args: &[&str]) -> String {
+    let words: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let words: Vec<&str> =
+        words.iter().map(String::as_str).chain([program]).chain(args.iter().copied()).collect();
+    tool("env", &words)
+}
