@@ -45,6 +45,8 @@ pub enum Command {
     Logout(Logout),
     /// Say why the steps of a build ran or were cached
     Explain(Explain),
+    /// List what moved since the lock file of `forge build --lock` was written
+    Outdated(crate::commands::outdated::Outdated),
     /// Check what this machine allows builds to do, and how to allow more
     Doctor,
     /// Show versions, paths and limits
@@ -152,7 +154,7 @@ pub struct Build {
     #[arg(long, value_name = "FORMAT")]
     pub print: Option<PrintFormat>,
 
-    /// How many steps run at once [default: 4 for each core]
+    /// How much is done at once on this machine [default: a RUN step for each quarter of a core, other work for each core]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
 
@@ -171,6 +173,9 @@ pub struct Build {
     /// Write what was built to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub lock: crate::locking::LockFlags,
 
     #[command(flatten)]
     pub registry: RegistryFlags,

@@ -77,7 +77,8 @@ fn loaded(name: String, bytes: Vec<u8>, path: Option<PathBuf>) -> LoadedDockerfi
     LoadedDockerfile { source: SourceFile { name, text }, bytes, path }
 }
 
-fn default_path(context: &Path) -> PathBuf {
+/// Where the Dockerfile of a context is if nobody says.
+pub fn default_path(context: &Path) -> PathBuf {
     let (usual, lower) = (context.join("Dockerfile"), context.join("dockerfile"));
     if !usual.exists() && lower.exists() { lower } else { usual }
 }

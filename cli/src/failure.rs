@@ -28,6 +28,8 @@ pub enum Kind {
     DiskFull,
     /// Anything else the operating system refused.
     System,
+    /// Something that is locked has moved: `forge outdated`.
+    Outdated,
     /// Stopped by a signal of this number.
     Signal(u8),
     /// A container exited with this code.
@@ -47,6 +49,7 @@ impl Kind {
             Self::Sandbox => 7,
             Self::DiskFull => 8,
             Self::System => 9,
+            Self::Outdated => 10,
             Self::Signal(number) => 128 + number,
             Self::Exit(code) => code,
         }

@@ -1,8 +1,8 @@
 //! What builds were made of, kept for the next build of the same thing and for `forge explain`.
 //!
 //! ```text
-//! ROOT/state/builds/<what>.json        the last build of a Dockerfile and target
-//! ROOT/state/listings/<content>.json   the files behind a content id that such a build names
+//! ROOT/state/builds/<what>-<platform>.json   the last build of a Dockerfile and target
+//! ROOT/state/listings/<content>.json         the files behind a content id that such a build names
 //! ```
 //!
 //! Losing any of it loses explanations only, so writing is best effort.
@@ -29,6 +29,25 @@ pub struct KeptBuild {
     pub log: BuildLog,
 }
 
+/// What is built: what makes two builds the same thing at different times.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Context, Dockerfile and target.
+    pub what: String,
+    /// The platform.
+    pub platform: String,
+}
+
+impl Subject {
+    fn file_name(&self) -> String {
+        format!("{}-{}.json", self.prefix(), &digest(&self.platform)[..8])
+    }
+
+    fn prefix(&self) -> String {
+        digest(&self.what)[..32].to_owned()
+    }
+}
+
 /// The kept builds of one store.
 pub struct History {
     builds: PathBuf,
@@ -42,14 +61,25 @@ impl History {
         Self { builds: state.join("builds"), listings: state.join("listings") }
     }
 
-    /// The last build of `what`.
-    pub fn last(&self, what: &str) -> Option<KeptBuild> {
-        read(&self.builds.join(file_name(what)))
+    /// The last build of the same; one for another platform if there is none.
+    pub fn last(&self, subject: &Subject) -> Option<KeptBuild> {
+        read(&self.builds.join(subject.file_name())).or_else(|| {
+            let prefix = subject.prefix();
+            let is_same = |path: &PathBuf| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+            };
+            self.dated().into_iter().rev().find(is_same).and_then(|path| read(&path))
+        })
     }
 
     /// Keeps a build, and the files behind what it was made of.
-    pub fn keep<'a>(&self, what: &str, build: &KeptBuild, contexts: impl Iterator<Item = &'a LocalContext>) {
-        let path = self.builds.join(file_name(what));
+    pub fn keep<'a>(
+        &self,
+        subject: &Subject,
+        build: &KeptBuild,
+        contexts: impl Iterator<Item = &'a LocalContext>,
+    ) {
+        let path = self.builds.join(subject.file_name());
         if read(&path).as_ref() == Some(build) {
             return;
         }
@@ -74,23 +104,28 @@ impl History {
 
     /// The kept builds, the newest first.
     pub fn builds(&self) -> Vec<KeptBuild> {
+        self.dated().iter().rev().filter_map(|path| read(path)).collect()
+    }
+
+    /// The files of all builds, the oldest first.
+    fn dated(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.builds).into_iter().flatten().flatten();
         let mut dated: Vec<(SystemTime, PathBuf)> = entries
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         dated.sort();
-        dated.iter().rev().filter_map(|(_, path)| read(path)).collect()
+        dated.into_iter().map(|(_, path)| path).collect()
     }
 }
 
 /// The content ids that a build names.
 fn contents(build: &KeptBuild) -> impl Iterator<Item = &String> {
     let facts = build.log.steps.iter().flat_map(|step| &step.facts);
-    facts.filter(|(name, _)| name.starts_with("content")).map(|(_, value)| value)
+    facts.filter(|(name, _)| name.starts_with("content ")).map(|(_, value)| value)
 }
 
-fn file_name(what: &str) -> String {
-    format!("{}.json", &forge_store::Digest::of(what.as_bytes()).hex()[..32])
+fn digest(text: &str) -> String {
+    forge_store::Digest::of(text.as_bytes()).hex()
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {

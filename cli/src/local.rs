@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forge_exporter::{Wanted, import_layout};
-use forge_registry::Reference;
+use forge_registry::{Document, Reference};
 use forge_runner::executor::Fetch;
 use forge_runner::sources::Sources;
 use forge_solver::event::Events;
@@ -53,7 +53,8 @@ impl World for LocalWorld<'_> {
                 format!("failed to parse stage name {reference:?}: invalid reference format: {e}"),
             )
         })?;
-        if !self.always_pull
+        // What a digest names cannot be newer elsewhere.
+        if (!self.always_pull || name.digest().is_some())
             && let Some(found) = self.local_image(&name, platform)?
         {
             return Ok(found);
@@ -101,6 +102,10 @@ impl World for LocalWorld<'_> {
         self.contexts.directories.get(context).is_some_and(|context| context.is_ignored(path))
     }
 
+    fn ignore_fact(&self, context: &str) -> Option<String> {
+        self.contexts.directories.get(context).map(|context| context.ignore_fact())
+    }
+
     fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
         let context = self.contexts.directories.get(context).ok_or_else(|| {
             WorldError::new(TroubleKind::Input, format!("there is no build context {context:?}"))
@@ -110,6 +115,12 @@ impl World for LocalWorld<'_> {
 }
 
 impl LocalWorld<'_> {
+    /// Whether the store has an image of this name.
+    pub fn is_stored(&self, reference: &str, platform: &Platform) -> bool {
+        let name = reference.parse::<Reference>();
+        name.is_ok_and(|name| matches!(find_image(self.store, &name, platform), Ok(Some(_))))
+    }
+
     /// Docker takes a single-platform image whatever it is for, and so do we: binfmt may run it.
     fn is_foreign_allowed(&self, found: &Platform) -> bool {
         found.os == "linux"
@@ -166,8 +177,14 @@ pub fn find_image(
     name: &Reference,
     platform: &Platform,
 ) -> Result<Option<LocalImage>, WorldError> {
-    let Some(root) = store.tags().get(&name.canonical()).map_err(world_error_of_store)? else {
-        return Ok(None);
+    let tagged = store.tags().get(&name.canonical()).map_err(world_error_of_store)?;
+    let root = match (tagged, name.digest()) {
+        (Some(root), _) => root,
+        (None, Some(digest)) => match whole_image(store, digest, platform)? {
+            Some(root) => root,
+            None => return Ok(None),
+        },
+        (None, None) => return Ok(None),
     };
     let mut descriptor = root.clone();
     if media_type::is_index(&descriptor.media_type) {
@@ -181,6 +198,43 @@ pub fn find_image(
     let manifest: Manifest = document(store, &descriptor)?;
     let config = document(store, &manifest.config)?;
     Ok(Some(LocalImage { root, descriptor, manifest, config }))
+}
+
+/// The document of this digest, if the store has it and what it leads to for the platform.
+fn whole_image(
+    store: &Store,
+    digest: &Digest,
+    platform: &Platform,
+) -> Result<Option<Descriptor>, WorldError> {
+    let Some((root, document)) = stored_document(store, digest)? else { return Ok(None) };
+    let manifest = match document {
+        Document::Manifest(manifest) => Some(manifest),
+        Document::Index(index) => {
+            let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|found| found.satisfies(platform));
+            let Some(found) = index.manifests.iter().find(fits) else { return Ok(None) };
+            match stored_document(store, &found.digest)? {
+                Some((_, Document::Manifest(manifest))) => Some(manifest),
+                _ => None,
+            }
+        }
+    };
+    let Some(manifest) = manifest else { return Ok(None) };
+    let has_config = store.blobs().contains(&manifest.config.digest).map_err(world_error_of_store)?;
+    Ok(has_config.then_some(root))
+}
+
+/// A manifest or an index of the store. A blob that is something else is no image.
+fn stored_document(store: &Store, digest: &Digest) -> Result<Option<(Descriptor, Document)>, WorldError> {
+    let bytes = match store.blobs().read(digest, MOST_DOCUMENT_BYTES) {
+        // A damaged blob was dropped by the store: it is fetched anew. One that is too large is no document.
+        Err(forge_store::StoreError::Corrupt { .. } | forge_store::StoreError::TooLarge { .. }) => {
+            return Ok(None);
+        }
+        other => other.map_err(world_error_of_store)?,
+    };
+    let Some(bytes) = bytes else { return Ok(None) };
+    let parsed = Document::parse(&bytes, None).ok();
+    Ok(parsed.map(|(kind, document)| (Descriptor::new(kind, *digest, bytes.len() as u64), document)))
 }
 
 /// Reads a JSON document of the store.

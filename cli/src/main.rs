@@ -11,6 +11,8 @@ mod failure;
 mod history;
 mod identity;
 mod local;
+mod locking;
+mod metadata;
 mod progress;
 mod prompt;
 mod records;
@@ -69,6 +71,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Login(args) => commands::login::login(&args),
         Command::Logout(args) => commands::login::logout(&args),
         Command::Explain(args) => commands::explain::explain(&session, &args),
+        Command::Outdated(args) => commands::outdated::outdated(&session, &args),
         Command::Doctor => commands::doctor::doctor(),
         Command::Info => commands::info::info(&session),
     }

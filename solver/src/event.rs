@@ -55,6 +55,13 @@ pub enum Event {
         /// The remark.
         text: String,
     },
+    /// Why a step that just started was not at hand, though an earlier build had it.
+    Missed {
+        /// Which.
+        step: StepId,
+        /// The reason, as `forge explain` says it later.
+        reason: String,
+    },
     /// Bytes moved.
     Progress {
         /// Which step.

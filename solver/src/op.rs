@@ -244,6 +244,8 @@ pub struct HttpSource {
     pub url: String,
     /// What its bytes must be: `--checksum`.
     pub checksum: Option<Digest>,
+    /// How old it is, where a lock file says so: with a digest besides, nobody need be asked.
+    pub mtime: Option<i64>,
 }
 
 /// What [`crate::world::World::resolve_http`] finds.

@@ -88,6 +88,11 @@ pub trait World: Sync {
     /// True if the context's ignore file excludes the path for certain: nothing in it takes anything back.
     fn is_ignored(&self, context: &str, path: &str) -> bool;
 
+    /// Something that stands for what the context's ignore file says, for explanations only.
+    fn ignore_fact(&self, _context: &str) -> Option<String> {
+        None
+    }
+
     /// What a selection of a local directory holds, by content. Fails if a required file is missing.
     fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError>;
 }

@@ -1,172 +1,16 @@
 //! The solver over counting vertices: what runs, how often, and what is left alone. No container anywhere.
 
-use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+mod support;
 
-use forge_parser::ast::{Network, Security};
-use forge_solver::event::Silent;
-use forge_solver::op::types::GitReference;
-use forge_solver::op::{
-    ContextOp, CopyOp, CopySource, HttpSource, ResolvedHttp, ResolvedImage, RunOp, Selection, Unpack,
-};
-use forge_solver::world::{Executor, Job, Named, Records, World};
-use forge_solver::{CacheKey, Graph, Op, Record, Solver, TroubleKind, Vertex, VertexId, WorldError};
-use forge_store::{ContentId, Layer, LayerId, Platform, Snapshot};
-use proptest::prelude::*;
+use std::sync::atomic::Ordering;
+use std::thread;
 
-/// A world in memory: it counts what ran.
-#[derive(Default)]
-struct Fake {
-    ran: Mutex<BTreeMap<String, usize>>,
-    records: Mutex<HashMap<CacheKey, Record>>,
-    /// Contents of the one context.
-    context: Mutex<String>,
-    /// Commands that fail.
-    failing: Mutex<Vec<String>>,
-    running: AtomicUsize,
-    most_running: AtomicUsize,
-    cancelled: AtomicBool,
-}
+use forge_solver::explain::BuildLog;
+use forge_solver::op::RunOp;
+use forge_solver::{Graph, Op, Vertex, VertexId};
+use forge_store::Platform;
 
-fn content(text: &str) -> ContentId {
-    ContentId::new(blake3::hash(text.as_bytes()))
-}
-
-impl World for Fake {
-    fn resolve_image(&self, _: &str, _: &Platform) -> Result<ResolvedImage, WorldError> {
-        Err(WorldError::new(TroubleKind::NotFound, "there are no images here"))
-    }
-    fn named(&self, _: &str) -> Option<Named> {
-        None
-    }
-    fn resolve_http(&self, _: &HttpSource) -> Result<ResolvedHttp, WorldError> {
-        Err(WorldError::new(TroubleKind::NotFound, "there are no URLs here"))
-    }
-    fn resolve_git(&self, _: &GitReference) -> Result<String, WorldError> {
-        Err(WorldError::new(TroubleKind::NotFound, "there are no repositories here"))
-    }
-    fn is_ignored(&self, _: &str, _: &str) -> bool {
-        false
-    }
-    fn select(&self, _: &str, _: &Selection) -> Result<ContentId, WorldError> {
-        Ok(content(&self.context.lock().unwrap()))
-    }
-}
-
-impl Executor for Fake {
-    fn execute(&self, job: &Job<'_>) -> Result<Snapshot, WorldError> {
-        let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_running.fetch_max(now, Ordering::SeqCst);
-        std::thread::yield_now();
-        *self.ran.lock().unwrap().entry(job.label.to_owned()).or_default() += 1;
-        self.running.fetch_sub(1, Ordering::SeqCst);
-        if self.failing.lock().unwrap().iter().any(|label| label == job.label) {
-            return Err(WorldError::new(TroubleKind::Command(1), "exit code: 1"));
-        }
-        let base = job.inputs[0].clone().expect("the base is there");
-        // A command that begins with `same` gives the same files whatever it stands on.
-        let seen = if job.label.starts_with("same") { String::new() } else { format!("{:?}", job.inputs) };
-        let id = LayerId::of_content(&content(&format!("{} {seen}", job.label.split('@').next().unwrap())));
-        Ok(base.push(Layer::built(id)))
-    }
-    fn select(&self, input: &Snapshot, _: &Selection) -> Result<ContentId, WorldError> {
-        Ok(content(&format!("{input:?}")))
-    }
-    fn is_available(&self, _: &Snapshot) -> Result<bool, WorldError> {
-        Ok(true)
-    }
-    fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-    }
-}
-
-impl Records for Fake {
-    fn get(&self, key: &CacheKey) -> Result<Option<Record>, WorldError> {
-        Ok(self.records.lock().unwrap().get(key).cloned())
-    }
-    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), WorldError> {
-        self.records.lock().unwrap().insert(*key, record.clone());
-        Ok(())
-    }
-    fn lock(&self, _: &CacheKey) -> Result<Box<dyn Any + Send>, WorldError> {
-        Ok(Box::new(()))
-    }
-    fn now_ns(&self) -> i128 {
-        1
-    }
-}
-
-impl Fake {
-    fn solve(&self, graph: &Graph, target: VertexId) -> Result<Snapshot, String> {
-        self.ran.lock().unwrap().clear();
-        let solver = Solver {
-            world: self,
-            executor: self,
-            records: self,
-            events: &Silent,
-            jobs: 3,
-            explainer: None,
-            cancelled: &|| false,
-        };
-        let solved = solver.solve(graph, &[target]).map_err(|e| e.to_string())?;
-        Ok(solved.record(target).expect("the target has a result").snapshot.clone())
-    }
-
-    fn ran(&self) -> Vec<String> {
-        self.ran.lock().unwrap().keys().cloned().collect()
-    }
-}
-
-fn vertex(op: Op, inputs: Vec<VertexId>, label: &str) -> Vertex {
-    Vertex { op, inputs, span: None, label: label.into(), stage: String::new(), no_cache: false }
-}
-
-fn scratch(graph: &mut Graph) -> VertexId {
-    graph.add(vertex(Op::Scratch, vec![], "scratch"))
-}
-
-fn run_op(command: &str) -> Op {
-    Op::Run(Box::new(RunOp {
-        args: vec![command.into()],
-        env: vec![],
-        declared_args: vec![],
-        proxy_env: vec![],
-        cwd: "/".into(),
-        user: String::new(),
-        network: Network::Default,
-        security: Security::Sandbox,
-        mounts: vec![],
-        ulimits: Vec::new(),
-        shm_size: None,
-        devices: Vec::new(),
-        script: None,
-        platform: Platform::new("linux", "amd64", None),
-    }))
-}
-
-fn run(graph: &mut Graph, on: VertexId, command: &str) -> VertexId {
-    graph.add(vertex(run_op(command), vec![on], command))
-}
-
-fn copy(graph: &mut Graph, on: VertexId, from: VertexId, label: &str) -> VertexId {
-    let selection = Selection::path(String::new());
-    let op = CopyOp {
-        sources: vec![CopySource::Files { input: 1, selection, unpack: Unpack::Never }],
-        dest: "/".into(),
-        chown: None,
-        chmod: None,
-        parents: false,
-        link: false,
-        reset_owner: true,
-    };
-    graph.add(vertex(Op::Copy(op), vec![on, from], label))
-}
-
-fn context(graph: &mut Graph) -> VertexId {
-    graph.add(vertex(Op::Context(ContextOp { name: "context".into() }), vec![], "context"))
-}
+use support::{Fake, context, copy, run, run_op, scratch, vertex};
 
 #[test]
 fn a_second_build_runs_nothing_and_gives_the_same() {
@@ -205,8 +49,10 @@ fn a_changed_file_reruns_only_what_follows_it() {
     assert_eq!(fake.ran(), ["after", "before", "copy"]);
     *fake.context.lock().unwrap() = "edited".into();
     fake.solve(&graph, after).unwrap();
-    // The fake's copy gives the same files whatever the context holds, so `after` is cut off.
-    assert_eq!(fake.ran(), ["copy"]);
+    assert_eq!(fake.ran(), ["after", "copy"]);
+    *fake.context.lock().unwrap() = String::new();
+    fake.solve(&graph, after).unwrap();
+    assert_eq!(fake.ran(), [""; 0], "what was there before is there again");
 }
 
 #[test]
@@ -215,7 +61,7 @@ fn a_step_that_gives_the_same_files_leaves_what_follows_cached() {
     let build = |command: &str| {
         let mut graph = Graph::default();
         let base = scratch(&mut graph);
-        let first = graph.add(vertex(run_op(command), vec![base], "same"));
+        let first = graph.add(vertex(Op::Run(Box::new(run_op(command))), vec![base], "same"));
         let second = run(&mut graph, first, "second");
         fake.solve(&graph, second).unwrap();
         fake.ran()
@@ -259,7 +105,8 @@ fn no_cache_runs_again_but_its_equal_result_keeps_the_rest() {
     let fake = Fake::default();
     let mut graph = Graph::default();
     let base = scratch(&mut graph);
-    let first = graph.add(Vertex { no_cache: true, ..vertex(run_op("x"), vec![base], "same") });
+    let first =
+        graph.add(Vertex { no_cache: true, ..vertex(Op::Run(Box::new(run_op("x"))), vec![base], "same") });
     let second = run(&mut graph, first, "second");
     fake.solve(&graph, second).unwrap();
     assert_eq!(fake.ran(), ["same", "second"]);
@@ -282,55 +129,168 @@ fn no_more_run_at_once_than_there_are_jobs() {
     assert_eq!(fake.ran().len(), 80);
 }
 
-/// For each vertex: one or two inputs among those before it, and whether it is a copy.
-fn graphs() -> impl Strategy<Value = Vec<(usize, usize, bool)>> {
-    prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>()), 1..40)
-        .prop_map(|picks| {
-            picks
-                .iter()
-                .enumerate()
-                .map(|(at, (a, b, is_copy))| (a.index(at + 1), b.index(at + 1), *is_copy))
-                .collect()
-        })
+#[test]
+fn a_stage_that_many_stand_on_runs_once() {
+    let fake = Fake::default();
+    let mut graph = Graph::default();
+    let base = scratch(&mut graph);
+    let shared = run(&mut graph, base, "shared");
+    let mut last = run(&mut graph, shared, "first");
+    for n in 0..20 {
+        let branch = run(&mut graph, shared, &format!("b{n}"));
+        last = copy(&mut graph, last, branch, &format!("c{n}"));
+    }
+    fake.solve(&graph, last).unwrap();
+    assert_eq!(fake.ran.lock().unwrap().values().sum::<usize>(), 42);
+    assert_eq!(fake.ran.lock().unwrap()["shared"], 1);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
-    /// Whatever the graph: what the target needs runs once, nothing else does, and a second time nothing runs.
-    #[test]
-    fn random_graphs_agree_with_a_naive_model(shape in graphs()) {
-        let fake = Fake::default();
-        let mut graph = Graph::default();
-        let mut ids = vec![scratch(&mut graph)];
-        for (at, (a, b, is_copy)) in shape.iter().enumerate() {
-            let label = format!("v{at}");
-            ids.push(if *is_copy {
-                copy(&mut graph, ids[*a], ids[*b], &label)
-            } else {
-                run(&mut graph, ids[*a], &label)
-            });
-        }
-        let target = *ids.last().unwrap();
-        let first = fake.solve(&graph, target).unwrap();
-        let mut needed = vec![false; ids.len()];
-        let mut pending = vec![ids.len() - 1];
-        while let Some(at) = pending.pop() {
-            if at > 0 && !std::mem::replace(&mut needed[at], true) {
-                let (a, b, is_copy) = shape[at - 1];
-                pending.push(a);
-                pending.extend(is_copy.then_some(b));
-            }
-        }
-        // Copies of the same over the same are one piece of work, so they may run less often than they stand there.
-        let ran = fake.ran.lock().unwrap().clone();
-        for (at, needed) in needed.iter().enumerate().skip(1) {
-            let times = ran.get(&format!("v{}", at - 1)).copied().unwrap_or(0);
-            let is_copy = shape[at - 1].2;
-            prop_assert!(times <= usize::from(*needed));
-            prop_assert!(is_copy || times == usize::from(*needed));
-        }
-        prop_assert_eq!(fake.solve(&graph, target).unwrap(), first);
-        prop_assert!(fake.ran().is_empty());
+#[test]
+fn equal_work_in_two_processes_at_once_is_done_once() {
+    let one = Fake::default();
+    let two = Fake::beside(&one);
+    let mut graph = Graph::default();
+    let base = scratch(&mut graph);
+    let mut last = run(&mut graph, base, "first");
+    for n in 0..30 {
+        let branch = run(&mut graph, base, &format!("b{n}"));
+        last = copy(&mut graph, last, branch, &format!("c{n}"));
     }
+    let results = thread::scope(|scope| {
+        let solves = [&one, &two].map(|fake| scope.spawn(|| fake.solve(&graph, last).unwrap()));
+        solves.map(|solve| solve.join().unwrap())
+    });
+    assert_eq!(results[0], results[1]);
+    let made = [one, two].map(|fake| fake.made.into_inner().unwrap()).concat();
+    assert_eq!(made.len(), 61, "{made:?}");
+}
+
+#[test]
+fn a_stopped_build_keeps_what_finished_and_begins_nothing_more() {
+    let fake = Fake::default();
+    let mut graph = Graph::default();
+    let base = scratch(&mut graph);
+    let mut last = base;
+    for n in 0..10 {
+        last = run(&mut graph, last, &format!("r{n}"));
+    }
+    *fake.stop_after.lock().unwrap() = Some(4);
+    assert_eq!(fake.solve(&graph, last), Err("cancelled".into()));
+    assert_eq!(fake.ran(), ["r0", "r1", "r2", "r3"]);
+    *fake.stop_after.lock().unwrap() = None;
+    fake.solve(&graph, last).unwrap();
+    assert_eq!(fake.ran(), ["r4", "r5", "r6", "r7", "r8", "r9"]);
+}
+
+#[test]
+fn a_failure_leaves_its_finished_siblings_cached() {
+    let fake = Fake::default();
+    let mut graph = Graph::default();
+    let base = scratch(&mut graph);
+    let good: Vec<VertexId> = (0..8).map(|n| run(&mut graph, base, &format!("good{n}"))).collect();
+    let bad = run(&mut graph, base, "bad");
+    let mut last = bad;
+    for (n, from) in good.iter().enumerate() {
+        last = copy(&mut graph, last, *from, &format!("c{n}"));
+    }
+    fake.failing.lock().unwrap().push("bad".into());
+    fake.solve(&graph, last).unwrap_err();
+    let finished = fake.ran();
+    fake.failing.lock().unwrap().clear();
+    fake.solve(&graph, last).unwrap();
+    assert!(fake.ran().iter().all(|label| label == "bad" || !finished.contains(label)), "{:?}", fake.ran());
+}
+
+#[test]
+fn a_key_that_cannot_be_computed_is_an_error_and_nothing_runs() {
+    let fake = Fake::default();
+    let mut graph = Graph::default();
+    let base = scratch(&mut graph);
+    let files = context(&mut graph);
+    let before = run(&mut graph, base, "before");
+    let copied = copy(&mut graph, before, files, "copy");
+    fake.unreadable.store(true, Ordering::SeqCst);
+    assert_eq!(fake.solve(&graph, copied), Err("cannot read a: input/output error".into()));
+    assert_eq!(fake.ran(), [""; 0]);
+    assert!(fake.shared.records.lock().unwrap().is_empty());
+}
+
+#[test]
+fn results_that_are_gone_are_made_again_and_nothing_else_is() {
+    let fake = Fake::default();
+    let mut graph = Graph::default();
+    let base = scratch(&mut graph);
+    let a = run(&mut graph, base, "a");
+    let b = run(&mut graph, a, "b");
+    let first = fake.solve_after(&BuildLog::default(), &graph, b).unwrap();
+    let layers = &first.record(b).unwrap().snapshot.layers;
+    fake.lost.lock().unwrap().insert(layers[1].id);
+    let second = fake.solve_after(first.log(), &graph, b).unwrap();
+    assert_eq!(fake.ran(), ["b"]);
+    assert_eq!(fake.reasons(), ["RUN: its result is gone from the store"]);
+    // The lower layer is gone: so is everything that stood on it, but what runs again gives the same.
+    fake.lost.lock().unwrap().insert(layers[0].id);
+    let third = fake.solve_after(second.log(), &graph, b).unwrap();
+    assert_eq!(fake.ran(), ["a"]);
+    assert_eq!(third.record(b), first.record(b));
+}
+
+/// The reasons that a second build gives, with `edit` made to its only RUN.
+fn reasons_after(edit: impl FnOnce(&mut RunOp)) -> Vec<String> {
+    let fake = Fake::default();
+    let build = |op: RunOp, last: &BuildLog| {
+        let mut graph = Graph::default();
+        let base = scratch(&mut graph);
+        let first = graph.add(vertex(Op::Run(Box::new(op)), vec![base], "[1/2] RUN make"));
+        let second = run(&mut graph, first, "[2/2] RUN more");
+        fake.solve_after(last, &graph, second).unwrap().log().clone()
+    };
+    let mut op = run_op("make");
+    op.env.push(("A".into(), "1".into()));
+    let first = build(op.clone(), &BuildLog::default());
+    assert!(fake.reasons().is_empty(), "nothing was built before: {:?}", fake.reasons());
+    edit(&mut op);
+    build(op, &first);
+    fake.reasons()
+}
+
+#[test]
+fn a_step_that_runs_again_says_why() {
+    type Edit = fn(&mut RunOp);
+    let cases: [(Edit, &str); 9] = [
+        (|op| op.env[0].1 = "2".into(), "ENV A 1→2"),
+        (|op| op.env.push(("B".into(), "1".into())), "ENV B is new (1)"),
+        (|op| op.args.push("x".into()), "command changed"),
+        (|op| op.user = "app".into(), "USER root→app"),
+        (|op| op.cwd = "/src".into(), "WORKDIR /→/src"),
+        (|op| op.network = forge_parser::ast::Network::None, "network default→none"),
+        (|op| op.security = forge_parser::ast::Security::Insecure, "security sandbox→insecure"),
+        (|op| op.platform = Platform::new("linux", "arm64", None), "platform linux/amd64→linux/arm64"),
+        (|op| op.script = Some(("s".into(), "#!x".into())), "script is new"),
+    ];
+    for (edit, want) in cases {
+        let reasons = reasons_after(edit);
+        assert!(reasons[0].starts_with(&format!("RUN: {want}")), "{want}: {reasons:?}");
+        // The fake's result follows its inputs, of which there is none here: what stands on it is cut off.
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+    }
+}
+
+#[test]
+fn what_follows_a_changed_step_names_it_and_no_cache_names_itself() {
+    let fake = Fake::default();
+    let build = |text: &str, no_cache: bool, last: &BuildLog| {
+        let mut graph = Graph::default();
+        let base = scratch(&mut graph);
+        let first =
+            graph.add(Vertex { no_cache, ..vertex(Op::Run(Box::new(run_op(text))), vec![base], text) });
+        let second = graph
+            .add(Vertex { stage: "t".into(), ..vertex(Op::Run(Box::new(run_op("b"))), vec![first], "b") });
+        fake.solve_after(last, &graph, second).unwrap().log().clone()
+    };
+    let first = build("one", false, &BuildLog::default());
+    let second = build("two", false, &first);
+    assert_eq!(fake.reasons(), ["RUN: command changed", "RUN: follows two"]);
+    build("two", true, &second);
+    assert_eq!(fake.reasons(), ["RUN: asked for by --no-cache-filter s"]);
 }

@@ -16,7 +16,7 @@ use forge_runner::sources::git::GitSettings;
 use forge_runner::step::Settings;
 use forge_solver::explain::Explainer;
 use forge_solver::print::Inspected;
-use forge_solver::{Plan, SolveError, Solver};
+use forge_solver::{Jobs, Plan, SolveError, Solver};
 use forge_store::Store;
 
 use self::call::Method;
@@ -29,8 +29,9 @@ use crate::diagnostics::Report;
 use crate::dockerfile::{self, LoadedDockerfile};
 use crate::downloads::Downloads;
 use crate::failure::{Failure, Kind};
-use crate::history::{History, KeptBuild};
+use crate::history::{History, KeptBuild, Subject};
 use crate::local::{Fetcher, LocalWorld};
+use crate::locking::{Beside, Locking};
 use crate::progress::{Display, for_terminal, say};
 use crate::records::StoreRecords;
 use crate::registries::Registries;
@@ -82,7 +83,8 @@ impl Building<'_> {
             git: git_settings(),
             secrets: &self.request.secrets,
         };
-        let world = LocalWorld {
+        let locking = self.locking(&context, &loaded)?;
+        let local = LocalWorld {
             store: self.store,
             registries: &registries,
             contexts: contexts.clone(),
@@ -91,7 +93,9 @@ impl Building<'_> {
             steps: &steps,
             sources: &sources,
         };
-        let plan = forge_solver::plan(&parsed, &self.request.options, &world)
+        let locked = locking.world(&local);
+        let world = locked.as_world();
+        let plan = forge_solver::plan(&parsed, &self.request.options, world)
             .map_err(|problems| self.plan_failure(problems, &loaded))?;
         let warnings = dockerfile::all_warnings(&parsed, &plan);
         if call.method == Method::Check {
@@ -116,14 +120,14 @@ impl Building<'_> {
             let mut directories = contexts.directories.values();
             directories.find_map(|context| context.listing_of(content)).or_else(|| history.listing(content))
         };
-        let explainer = Explainer::new(&last.log, &listing);
+        let explainer = Explainer::new(&last.log, what.platform.clone(), &listing);
         let records = StoreRecords(self.store);
         let solver = Solver {
-            world: &world,
+            world,
             executor: &executor,
             records: &records,
             events: &**self.display,
-            jobs: self.args.jobs.unwrap_or_else(default_jobs),
+            jobs: self.args.jobs.map_or_else(default_jobs, Jobs::at_most),
             explainer: Some(&explainer),
             cancelled: &|| false,
         };
@@ -144,15 +148,18 @@ impl Building<'_> {
             solved: &solved,
             registries: &registries,
             fetcher: &fetcher,
+            warnings: &warnings,
+            dockerfile: &loaded,
         };
         let kept = KeptBuild {
             names: self.request.names.iter().map(Reference::canonical).collect(),
             dockerfile: loaded.source.name.clone(),
             target: plan.target_name.clone(),
-            log: solved.log(),
+            log: solved.log().clone(),
         };
         history.keep(&what, &kept, contexts.directories.values().map(|context| &**context));
         let image = steps.internal(&**self.display, "exporting to image", |step| export.run(step))?;
+        locking.keep(&locked)?;
         self.display.finish();
         self.say_warnings(&warnings, &plan, &loaded);
         match image {
@@ -162,11 +169,18 @@ impl Building<'_> {
     }
 
     /// What is built, so that the next build of it meets this one.
-    fn identity(&self, loaded: &LoadedDockerfile, plan: &Plan) -> String {
+    fn identity(&self, loaded: &LoadedDockerfile, plan: &Plan) -> Subject {
         let context = Path::new(&self.args.context);
         let context = context.canonicalize().unwrap_or_else(|_| context.to_owned());
-        let platform = &self.request.options.platform;
-        format!("{} {} {} {platform}", context.display(), loaded.source.name, plan.target_name)
+        Subject {
+            what: format!("{} {} {}", context.display(), loaded.source.name, plan.target_name),
+            platform: self.request.options.platform.to_string(),
+        }
+    }
+
+    fn locking(&self, context: &MainContext, loaded: &LoadedDockerfile) -> Result<Locking, Failure> {
+        let foreign = context.is_transient().then_some(context.dir.as_path());
+        Locking::open(&self.args.lock, Beside { dockerfile: loaded.path.as_deref(), foreign })
     }
 
     fn say_warnings(&self, warnings: &[Warning], plan: &Plan, loaded: &LoadedDockerfile) {
@@ -265,7 +279,8 @@ fn print_graph(plan: &Plan, inspected: &[Inspected], format: PrintFormat) -> Res
     }
 }
 
-fn git_settings() -> GitSettings {
+/// How git is run.
+pub fn git_settings() -> GitSettings {
     GitSettings {
         search_path: environment::search_path().to_string_lossy().into_owned(),
         environment: environment::for_git(),
@@ -308,7 +323,6 @@ fn check_context(text: &str) -> Result<(), Failure> {
     ))
 }
 
-/// Enough that steps which wait do not hold up others; the kernel shares the cores among those which work.
-fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) * 4
+fn default_jobs() -> Jobs {
+    Jobs::for_cores(std::thread::available_parallelism().map_or(1, usize::from))
 }

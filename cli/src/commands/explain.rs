@@ -1,5 +1,7 @@
 //! `forge explain`: why the steps of a build ran.
 
+use forge_solver::explain::StepLog;
+
 use super::{Session, print};
 use crate::args::Explain;
 use crate::failure::{Failure, Kind};
@@ -30,13 +32,24 @@ pub fn explain(session: &Session, args: &Explain) -> Result<(), Failure> {
 
 fn lines(build: &KeptBuild) -> Vec<String> {
     let mut lines = vec![format!("{} (target {})", build.dockerfile, build.target)];
-    for step in build.log.steps.iter().filter(|step| step.label.starts_with('[')) {
-        lines.push(match (&step.reason, step.cached) {
-            (_, true) => format!("CACHED  {}", step.label),
-            (Some(reason), false) => format!("RAN     {}\n        {reason}", step.label),
-            (None, false) if step.slot.starts_with("image ") => format!("BASE    {}", step.label),
-            (None, false) => format!("RAN     {}\n        nothing like it was built before", step.label),
-        });
+    for step in build.log.steps.iter().filter(|step| step.label.starts_with('[') || step.is_source()) {
+        lines.push(line(step));
     }
     lines
+}
+
+fn line(step: &StepLog) -> String {
+    let how = match step {
+        step if step.is_image() => "BASE   ",
+        step if step.ran => "RAN    ",
+        step if step.cached => "CACHED ",
+        _ => "UNUSED ",
+    };
+    match (&step.reason, step.ran) {
+        (Some(reason), _) if step.ran || step.is_image() => format!("{how} {}\n        {reason}", step.label),
+        (None, true) if !step.is_image() => {
+            format!("{how} {}\n        nothing like it was built before", step.label)
+        }
+        _ => format!("{how} {}", step.label),
+    }
 }

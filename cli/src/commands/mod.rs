@@ -7,6 +7,7 @@ pub mod images;
 pub mod info;
 pub mod inspect;
 pub mod login;
+pub mod outdated;
 pub mod pull;
 pub mod push;
 pub mod rmi;

@@ -117,6 +117,11 @@ impl<W: Write + Send> Painter for Plain<W> {
                 let text = self.show(text);
                 writeln!(self.out, "#{number} {text}")
             }
+            Event::Missed { step, reason } => {
+                let number = self.switch(*step, None)?;
+                let reason = self.show(reason);
+                writeln!(self.out, "#{number} cache miss: {reason}")
+            }
             // Byte counts change too often for lines.
             Event::Progress { .. } => Ok(()),
             Event::Finished { step, took } => self.close(*step, &format!("DONE {:.1}s", took.as_secs_f64())),

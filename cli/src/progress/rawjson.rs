@@ -67,6 +67,12 @@ impl<W: Write + Send> Painter for RawJson<W> {
                 let status = json!({ "id": text, "vertex": id(*step), "timestamp": now(), "started": now() });
                 self.write(&json!({ "statuses": [status] }))
             }
+            Event::Missed { step, reason } => {
+                let id = format!("cache miss: {reason}");
+                let status =
+                    json!({ "id": id, "vertex": self::id(*step), "timestamp": now(), "started": now() });
+                self.write(&json!({ "statuses": [status] }))
+            }
             Event::Progress { step, item, done, total } => {
                 let status = json!({ "id": item, "vertex": id(*step), "current": done, "total": total, "timestamp": now() });
                 self.write(&json!({ "statuses": [status] }))

@@ -22,6 +22,8 @@ struct Running {
     label: String,
     began: Instant,
     bar: Option<ProgressBar>,
+    /// Why it was not cached: stays below its line.
+    missed: Option<String>,
     /// Output after its last newline.
     partial: Vec<u8>,
 }
@@ -43,7 +45,8 @@ impl Tty {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        self.running.insert(step, Running { label, began: Instant::now(), bar, partial: Vec::new() });
+        self.running
+            .insert(step, Running { label, began: Instant::now(), bar, missed: None, partial: Vec::new() });
     }
 
     fn end(&mut self, step: StepId, how: &str) -> io::Result<()> {
@@ -52,7 +55,8 @@ impl Tty {
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }
-        self.bars.println(format!("{how} {}", running.label))
+        let missed = running.missed.map(|reason| format!("\n         ↳ {reason}")).unwrap_or_default();
+        self.bars.println(format!("{how} {}{missed}", running.label))
     }
 
     fn output(&mut self, step: StepId, bytes: &[u8]) {
@@ -82,6 +86,12 @@ impl Painter for Tty {
             Event::Note { step, text } => {
                 if let Some(bar) = self.running.get(step).and_then(|running| running.bar.as_ref()) {
                     bar.set_message(for_terminal(text));
+                }
+                Ok(())
+            }
+            Event::Missed { step, reason } => {
+                if let Some(running) = self.running.get_mut(step) {
+                    running.missed = Some(for_terminal(reason));
                 }
                 Ok(())
             }

@@ -59,28 +59,6 @@ fn a_cache_is_kept_between_steps_and_builds_and_leaves_nothing_in_the_image() {
 }
 
 #[test]
-fn a_step_that_runs_again_says_what_changed() {
-    let lab = Lab::with_busybox();
-    let files = [
-        ("Dockerfile", "FROM busybox\nARG VERSION=1.0\nRUN echo $VERSION > /v\nCOPY src /src\n"),
-        ("src/a", "one"),
-        ("src/b", "same"),
-    ];
-    let context = lab.context("ctx", &files);
-    let first = lab.build(&context, &["-t", "x"]);
-    assert!(!first.stderr.contains("cache miss"), "{first}");
-    let second = lab.build(&context, &["--build-arg", "VERSION=1.1", "-t", "x"]);
-    assert!(second.stderr.contains(" cache miss: build-arg VERSION 1.0→1.1\n"), "{second}");
-    lab.file("ctx/src/a", "two");
-    lab.file("ctx/src/c", "new");
-    let third = lab.build(&context, &["--build-arg", "VERSION=1.1", "-t", "x"]);
-    assert!(third.stderr.contains(" cache miss: 2 files changed: src/a (content), +1 new\n"), "{third}");
-    let explained = lab.forge(&["explain", "x"]).success();
-    assert!(explained.contains("CACHED  [2/3] RUN"), "{explained}");
-    assert!(explained.contains("2 files changed: src/a (content), +1 new"), "{explained}");
-}
-
-#[test]
 fn the_graph_is_shown_and_nothing_is_built() {
     let lab = Lab::with_busybox();
     let text = "FROM busybox\nRUN true\n";

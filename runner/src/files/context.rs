@@ -84,6 +84,11 @@ impl LocalContext {
         !self.ignore.has_negations() && self.excluded(Path::new(path))
     }
 
+    /// Stands for the ignore file's patterns, in explanations.
+    pub fn ignore_fact(&self) -> String {
+        blake3::hash(format!("{:?}", self.ignore).as_bytes()).to_hex()[..16].to_owned()
+    }
+
     /// Whether the ignore file excludes what is at `path`.
     fn excluded(&self, path: &Path) -> bool {
         !self.ignore.is_empty()

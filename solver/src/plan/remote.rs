@@ -58,7 +58,7 @@ impl Lowering<'_, '_> {
                 PlanProblem::input(error.to_string(), flag.span).hint("write sha256: and 64 hex digits")
             })
         });
-        let source = HttpSource { url: word.to_owned(), checksum: checksum.transpose()? };
+        let source = HttpSource { url: word.to_owned(), checksum: checksum.transpose()?, mtime: None };
         // The tree holds this one file, whatever it is called.
         let selection = Selection { required: true, ..Selection::path("*".into()) };
         Ok((Remote::Http(source, file_name_of_url(word)), selection))

@@ -9,14 +9,17 @@ use forge_exporter::{
     Image, ImageOptions, Name, Output, assemble, write_directory, write_docker_archive, write_oci_archive,
     write_oci_directory, write_tar,
 };
+use forge_parser::Warning;
 use forge_registry::Reference;
 use forge_solver::{Event, Events, Plan, Solved, StepId};
 use forge_store::layer::{Compression, FileTimes};
 use forge_store::{Layer, Snapshot, Store};
 
 use super::Building;
+use crate::dockerfile::LoadedDockerfile;
 use crate::failure::{Failure, Kind, world_error_of_store};
 use crate::local::{Fetcher, Shared};
+use crate::metadata::Metadata;
 use crate::registries::{Registries, Travelling};
 
 /// Writing what was built.
@@ -31,6 +34,10 @@ pub struct Export<'a> {
     pub registries: &'a Registries,
     /// Where the base's layers come from.
     pub fetcher: &'a Fetcher<'a>,
+    /// What the build checks found.
+    pub warnings: &'a [Warning],
+    /// The Dockerfile.
+    pub dockerfile: &'a LoadedDockerfile,
 }
 
 impl Export<'_> {
@@ -46,11 +53,12 @@ impl Export<'_> {
         }
         if let Some(image) = &image {
             self.name(image, step)?;
-            self.files_about(image)?;
+            self.image_id(image)?;
             if request.pushes(self.building.args) {
                 self.push(image, step)?;
             }
         }
+        self.metadata(image.as_ref())?;
         Ok(image)
     }
 
@@ -169,22 +177,22 @@ impl Export<'_> {
         Ok(())
     }
 
-    fn files_about(&self, image: &Image) -> Result<(), Failure> {
-        let args = self.building.args;
-        if let Some(path) = &args.iidfile {
-            write_file(path, image.id().to_string().as_bytes())?;
-        }
-        if let Some(path) = &args.metadata_file {
-            let names: Vec<String> = self.building.request.names.iter().map(Reference::canonical).collect();
-            let metadata = serde_json::json!({
-                "containerimage.digest": image.descriptor.digest,
-                "containerimage.config.digest": image.id(),
-                "containerimage.descriptor": image.descriptor,
-                "image.name": names.join(","),
-            });
-            write_file(path, format!("{metadata:#}\n").as_bytes())?;
-        }
-        Ok(())
+    fn image_id(&self, image: &Image) -> Result<(), Failure> {
+        let Some(path) = &self.building.args.iidfile else { return Ok(()) };
+        write_file(path, image.id().to_string().as_bytes())
+    }
+
+    fn metadata(&self, image: Option<&Image>) -> Result<(), Failure> {
+        let Some(path) = &self.building.args.metadata_file else { return Ok(()) };
+        let names: Vec<String> = self.building.request.names.iter().map(Reference::canonical).collect();
+        let metadata = Metadata {
+            image,
+            names: &names,
+            log: self.solved.log(),
+            warnings: self.warnings,
+            dockerfile: self.dockerfile,
+        };
+        write_file(path, format!("{:#}\n", metadata.to_json()).as_bytes())
     }
 }
 

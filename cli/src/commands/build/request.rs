@@ -40,6 +40,7 @@ pub struct Request {
 impl Request {
     /// Reads all flags, before anything is done.
     pub fn new(args: &Build) -> Result<Self, Failure> {
+        args.lock.check(args.pull)?;
         let host = Platform::host();
         let platform = match &args.platform {
             Some(text) if text.contains(',') => {

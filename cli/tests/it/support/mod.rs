@@ -13,7 +13,7 @@ mod web;
 
 pub use authority::Authority;
 pub use base::debian_rootfs;
-pub use git::GitDaemon;
+pub use git::{GitDaemon, Repository};
 pub use lab::{Builder, Lab, Outcome, Started};
 pub use namespaces::{NetNs, UserNs};
 pub use proxy::Proxy;
