@@ -16,12 +16,14 @@ pub mod record;
 pub mod solve;
 pub mod world;
 
+pub use forge_parser::did_you_mean;
+
 pub use event::{Event, Events, StepId};
 pub use graph::{Graph, Vertex, VertexId};
 pub use key::{CacheKey, InputKey};
 pub use lock::Lock;
 pub use op::Op;
-pub use plan::{Plan, PlanOptions, PlanProblem, plan};
+pub use plan::{Plan, PlanOptions, PlanProblem, plan, plan_platforms};
 pub use record::Record;
 pub use solve::{Jobs, SolveError, Solved, Solver};
 pub use world::{Executor, Job, Named, Records, TroubleKind, World, WorldError};

@@ -71,7 +71,7 @@ fn options(args: &[(&str, &str)]) -> PlanOptions {
         build_args: args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         labels: Vec::new(),
         platform: platform.clone(),
-        explicit_platform: false,
+        several_platforms: false,
         build_platform: platform,
         no_cache: false,
         no_cache_stages: BTreeSet::new(),
@@ -319,4 +319,23 @@ fn named_contexts_replace_images_and_stages() {
     let ops = ops(&from_files);
     assert_eq!(ops.iter().filter(|op| matches!(op, Op::Context(c) if c.name == "files")).count(), 1);
     assert_eq!(from_files.stage.history.len(), 2, "every layer has its line");
+}
+
+#[test]
+fn several_platforms_share_what_is_the_same() {
+    let text = "FROM --platform=$BUILDPLATFORM scratch AS common\nCOPY a /a\n\
+                FROM scratch\nARG TARGETARCH\nCOPY --from=common /a /$TARGETARCH\n";
+    let parsed = forge_parser::parse(text.as_bytes()).expect("the text parses");
+    let platforms: Vec<Platform> = ["amd64", "arm64"].map(|arch| Platform::new("linux", arch, None)).into();
+    let world = Fake::default();
+    let plans = forge_solver::plan_platforms(&parsed, &options(&[]), &platforms, &world).unwrap();
+    let labels: Vec<&str> = plans[0].graph.ids().map(|id| plans[0].graph.vertex(id).label.as_str()).collect();
+    let copies = |text: &str| labels.iter().filter(|label| label.contains(text)).count();
+    assert_eq!(copies("COPY a /a"), 1, "{labels:?}");
+    assert_eq!((copies("[linux/amd64 stage-1 "), copies("[linux/arm64 stage-1 ")), (1, 1), "{labels:?}");
+    for (plan, platform) in plans.iter().zip(&platforms) {
+        assert_eq!(plan.stage.image.architecture, platform.architecture);
+        let target = plan.graph.vertex(plan.target);
+        assert!(target.label.contains(&platform.to_string()), "{}", target.label);
+    }
 }

@@ -8,6 +8,7 @@ pub mod history;
 mod lower;
 mod options;
 mod path;
+mod platforms;
 mod ports;
 mod remote;
 mod run;
@@ -18,6 +19,7 @@ mod stages;
 
 pub use error::PlanProblem;
 pub use options::{PROXY_ARGS, PlanOptions};
+pub use platforms::plan_platforms;
 pub use scope::Env;
 pub use stage::{DEFAULT_PATH, HistoryLine, StageState};
 

@@ -17,8 +17,8 @@ pub struct PlanOptions {
     pub labels: Vec<(String, String)>,
     /// The platform of the image.
     pub platform: Platform,
-    /// `--platform` was given: bases do not decide, and labels of a multi-platform build name it.
-    pub explicit_platform: bool,
+    /// The same is planned for other platforms, too: labels name theirs.
+    pub several_platforms: bool,
     /// The platform of this machine.
     pub build_platform: Platform,
     /// `--no-cache`.

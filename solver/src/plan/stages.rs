@@ -385,7 +385,7 @@ impl<'a> Planner<'a> {
             None if self.dockerfile.stages.len() > 1 => format!("stage-{index}"),
             None => String::new(),
         };
-        let shown = self.options.explicit_platform.then_some(&platform).filter(|_| false);
+        let shown = self.options.several_platforms.then_some(&platform);
         let state = match &base {
             Base::Stage(earlier) => match &self.states[*earlier] {
                 Some(state) => state.inherit(),

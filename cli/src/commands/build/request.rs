@@ -59,7 +59,7 @@ impl Request {
             target: args.target.clone(),
             build_args,
             labels: args.labels.iter().map(|label| pair(label)).collect(),
-            explicit_platform: args.platform.is_some(),
+            several_platforms: false,
             platform,
             build_platform: host,
             no_cache: args.no_cache,
