@@ -27,6 +27,9 @@ pub enum ExportError {
     /// The target was not solved.
     #[error("the build has no result")]
     NoResult,
+    /// What was asked for and what was built do not go together.
+    #[error("{0}")]
+    Unsuitable(String),
     /// The destination cannot take this.
     #[error("{0}")]
     Destination(String),

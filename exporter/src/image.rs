@@ -5,22 +5,32 @@ use std::collections::BTreeMap;
 use forge_solver::plan::HistoryLine;
 use forge_solver::{Plan, Solved};
 use forge_store::image::{ImageConfig, Manifest, RootFs, to_json};
-use forge_store::layer::Compression;
-use forge_store::{Descriptor, Digest, Layer, MediaType, PackedLayer, Store};
+use forge_store::layer::FileTimes;
+use forge_store::{Descriptor, Digest, Layer, LayerForm, MediaType, PackedLayer, Store, media_type};
 use jiff::Timestamp;
 
-use crate::ExportError;
 use crate::created::{parse_ns, rfc3339};
+use crate::edits::Edits;
+use crate::squash::{self, Squash};
+use crate::{Annotation, AnnotationTarget, ExportError};
 
 /// How an image is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ImageOptions {
-    /// How layers made here are compressed.
-    pub compression: Compression,
-    /// `SOURCE_DATE_EPOCH`, in seconds since 1970: no time in the configuration is later.
-    pub epoch: Option<i64>,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// How layers are packed.
+    pub form: LayerForm,
+    /// What bounds the times in the configuration (`SOURCE_DATE_EPOCH`).
+    pub times: FileTimes,
+    /// Docker's media types instead of OCI's.
+    pub docker_types: bool,
+    /// Layers that may not be distributed stay marked so.
+    pub keep_nondistributable: bool,
+    /// Annotations of manifests, indexes, and what names them.
+    pub annotations: Vec<Annotation>,
+    /// Layers that become one.
+    pub squash: Option<Squash>,
+    /// What is taken out of the configuration, and labelled, at the end.
+    pub edits: Edits,
 }
 
 /// An image whose documents and own layers are in the store.
@@ -49,7 +59,10 @@ pub fn assemble(
     options: &ImageOptions,
 ) -> Result<Image, ExportError> {
     let record = solved.record(plan.target).ok_or(ExportError::NoResult)?;
-    let layers = pack_all(store, &record.snapshot.layers, options.compression)?;
+    let layers = match options.squash {
+        None => pack_all(store, &record.snapshot.layers, options.form)?,
+        Some(squash) => squash::pack(store, &record.snapshot.layers, squash, options.form)?,
+    };
     let config = configure(store, plan, solved, &layers, options)?;
     write(store, config, &layers, options)
 }
@@ -61,41 +74,76 @@ fn write(
     layers: &[PackedLayer],
     options: &ImageOptions,
 ) -> Result<Image, ExportError> {
+    let platform = config.platform();
+    let annotations = |target: AnnotationTarget| -> BTreeMap<String, String> {
+        let ours = options.annotations.iter().filter(|a| a.target == target && a.applies_to(&platform));
+        ours.map(|annotation| (annotation.key.clone(), annotation.value.clone())).collect()
+    };
+    let own_name = |kind: &MediaType| options.own_name(kind);
     let config_bytes = to_json(&config);
     let config_digest = store.blobs().put(&config_bytes)?;
+    let layers = layers.iter().map(|layer| options.layer(&layer.descriptor)).collect::<Result<_, _>>()?;
     let manifest = Manifest {
         schema_version: 2,
-        media_type: Some(MediaType::ImageManifest),
+        media_type: Some(own_name(&MediaType::ImageManifest)?),
         artifact_type: None,
-        config: Descriptor::new(MediaType::ImageConfig, config_digest, config_bytes.len() as u64),
-        layers: layers.iter().map(|layer| oci_layer(&layer.descriptor)).collect(),
+        config: Descriptor::new(own_name(&MediaType::ImageConfig)?, config_digest, config_bytes.len() as u64),
+        layers,
         subject: None,
-        annotations: options.annotations.clone(),
+        annotations: annotations(AnnotationTarget::Manifest),
         extra: BTreeMap::new(),
     };
     let bytes = to_json(&manifest);
     let digest = store.blobs().put(&bytes)?;
-    let mut descriptor = Descriptor::new(MediaType::ImageManifest, digest, bytes.len() as u64);
-    descriptor.platform = Some(config.platform());
+    let kind = own_name(&MediaType::ImageManifest)?;
+    let descriptor = Descriptor {
+        platform: Some(platform.clone()),
+        annotations: annotations(AnnotationTarget::ManifestDescriptor),
+        ..Descriptor::new(kind, digest, bytes.len() as u64)
+    };
     Ok(Image { descriptor, manifest, config })
 }
 
-/// A layer as an OCI manifest names it: OCI's media type for Docker's, and nothing that the base's manifest
-/// said about it.
-fn oci_layer(layer: &Descriptor) -> Descriptor {
-    let media_type = match layer.media_type.as_ref() {
-        forge_store::media_type::DOCKER_LAYER_GZIP => MediaType::ImageLayerGzip,
-        forge_store::media_type::DOCKER_LAYER_FOREIGN_GZIP => MediaType::ImageLayerNonDistributableGzip,
-        _ => layer.media_type.clone(),
-    };
-    Descriptor { urls: layer.urls.clone(), ..Descriptor::new(media_type, layer.digest, layer.size) }
+impl ImageOptions {
+    /// A media type by the name that the output wants.
+    pub(crate) fn own_name(&self, kind: &MediaType) -> Result<MediaType, ExportError> {
+        if !self.docker_types {
+            return Ok(media_type::to_oci(kind));
+        }
+        media_type::to_docker(kind).ok_or_else(|| {
+            ExportError::Unsuitable(format!("oci-mediatypes=false: Docker has no media type for {kind}"))
+        })
+    }
+
+    /// A layer as the manifest names it, with nothing that the base's manifest said about it but what makes an
+    /// eStargz one.
+    fn layer(&self, layer: &Descriptor) -> Result<Descriptor, ExportError> {
+        let mut media_type = media_type::to_oci(&layer.media_type);
+        let mut urls = layer.urls.clone();
+        if !self.keep_nondistributable {
+            let distributable = media_type::to_distributable(&media_type);
+            if distributable != media_type {
+                // It travels with the image from now on.
+                (media_type, urls) = (distributable, Vec::new());
+            }
+        }
+        let mut annotations = layer.annotations.clone();
+        annotations.retain(|key, _| !self.docker_types && is_of_estargz(key));
+        let media_type = self.own_name(&media_type)?;
+        Ok(Descriptor { urls, annotations, ..Descriptor::new(media_type, layer.digest, layer.size) })
+    }
+}
+
+fn is_of_estargz(key: &str) -> bool {
+    use forge_store::layer::estargz::{TOC_DIGEST_ANNOTATION, UNCOMPRESSED_SIZE_ANNOTATION};
+    [TOC_DIGEST_ANNOTATION, UNCOMPRESSED_SIZE_ANNOTATION].contains(&key)
 }
 
 /// Packs layers side by side; each one uses what cores are free by itself.
-fn pack_all(
+pub(crate) fn pack_all(
     store: &Store,
     layers: &[Layer],
-    compression: Compression,
+    form: LayerForm,
 ) -> Result<Vec<PackedLayer>, ExportError> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -105,7 +153,7 @@ fn pack_all(
             while let Some(at) =
                 Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|at| *at < layers.len())
             {
-                let _ = slots[at].set(store.layers().pack(&layers[at], compression));
+                let _ = slots[at].set(store.layers().pack(&layers[at], form));
             }
         };
         for _ in 1..workers.min(layers.len()) {
@@ -125,9 +173,10 @@ fn configure(
     options: &ImageOptions,
 ) -> Result<ImageConfig, ExportError> {
     let mut config = plan.stage.image.clone();
+    options.edits.apply(&mut config.config);
     config.rootfs =
         RootFs { diff_ids: layers.iter().map(|layer| layer.diff_id).collect(), ..RootFs::default() };
-    let clamp = |ns: i128| options.epoch.map_or(ns, |epoch| ns.min(i128::from(epoch) * 1_000_000_000));
+    let bound = |ns: i128| bounded(ns, options.times);
     let base = plan.stage.base_created.as_deref().and_then(parse_ns);
     let mut latest = match base {
         Some(ns) => Some(ns),
@@ -137,17 +186,29 @@ fn configure(
     if latest.is_none() {
         latest = plan.stage.history.iter().find_map(|line| made_at(line, solved));
     }
-    let mut latest = clamp(latest.unwrap_or(0));
+    let mut latest = bound(latest.unwrap_or(0));
     let mut history = Vec::new();
     for line in &plan.stage.history {
         if let Some(ns) = made_at(line, solved) {
-            latest = clamp(ns);
+            latest = bound(ns);
         }
         history.push(line.to_history(Some(rfc3339(latest))));
     }
-    config.history = history;
+    config.history = match options.squash {
+        None => history,
+        Some(squash) => squash::history(history, &plan.stage.history, layers, squash, rfc3339(latest)),
+    };
     config.created = Some(rfc3339(latest));
     Ok(config)
+}
+
+fn bounded(ns: i128, times: FileTimes) -> i128 {
+    const NS: i128 = 1_000_000_000;
+    match times {
+        FileTimes::Kept => ns,
+        FileTimes::Clamped(latest) => ns.min(i128::from(latest) * NS),
+        FileTimes::Fixed(time) => i128::from(time) * NS,
+    }
 }
 
 fn has_own_layer(plan: &Plan) -> bool {

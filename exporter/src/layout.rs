@@ -12,7 +12,7 @@ use forge_store::image::to_json;
 use forge_store::{Blobs, Descriptor, Digest, ImageIndex, Manifest, MediaType};
 use serde_json::json;
 
-use crate::{ExportError, Image};
+use crate::{ExportError, Images};
 
 /// The annotation that holds a tag in an image layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -32,25 +32,29 @@ pub struct Name {
 
 /// Writes an image layout as a tar.
 pub fn write_oci_archive(
-    image: &Image,
+    images: &Images,
     names: &[Name],
     blobs: &Blobs,
     out: impl Write,
 ) -> Result<(), ExportError> {
     let mut archive = Archive::new(out);
-    archive.layout(image, &index_entries(image, names), blobs)?;
+    archive.layout(images, &index_entries(images, names), blobs)?;
     archive.finish()
 }
 
-/// Writes what `docker load` reads.
+/// Writes what `docker load` reads: one image.
 pub fn write_docker_archive(
-    image: &Image,
+    images: &Images,
     names: &[Name],
     blobs: &Blobs,
     out: impl Write,
 ) -> Result<(), ExportError> {
+    let image = images.only().ok_or_else(|| {
+        let detail = "type=docker holds an image for one platform; use type=oci, or give one --platform";
+        ExportError::Unsuitable(detail.into())
+    })?;
     let mut archive = Archive::new(out);
-    archive.layout(image, &index_entries(image, names), blobs)?;
+    archive.layout(images, &index_entries(images, names), blobs)?;
     let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let manifest = json!([{
         "Config": blob(image.id()),
@@ -63,39 +67,41 @@ pub fn write_docker_archive(
 
 /// Writes or extends an image layout directory: entries of other names stay.
 pub fn write_oci_directory(
-    image: &Image,
+    images: &Images,
     names: &[Name],
     blobs: &Blobs,
     dir: &Path,
 ) -> Result<(), ExportError> {
     let blob_dir = dir.join("blobs/sha256");
     fs::create_dir_all(&blob_dir).map_err(|e| ExportError::io("create", &blob_dir, e))?;
-    for descriptor in blobs_of(image) {
+    for descriptor in blobs_of(images) {
         copy_blob(blobs, &descriptor.digest, &blob_dir)?;
     }
     replace(&dir.join("oci-layout"), LAYOUT)?;
     let index_path = dir.join("index.json");
-    let index = merge(read_index(&index_path)?, index_entries(image, names));
+    let index = merge(read_index(&index_path)?, index_entries(images, names));
     replace(&index_path, &to_json(&index))
 }
 
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Every blob of an image, the manifest last, each once.
-fn blobs_of(image: &Image) -> Vec<Descriptor> {
-    let Manifest { config, layers, .. } = &image.manifest;
+/// Every blob of the images, each once: what names others comes after them.
+fn blobs_of(images: &Images) -> Vec<Descriptor> {
     let mut seen = BTreeSet::new();
-    let all = layers.iter().chain([config, &image.descriptor]);
-    all.filter(|descriptor| seen.insert(descriptor.digest)).cloned().collect()
+    let of_images = images.images.iter().flat_map(|image| {
+        let Manifest { config, layers, .. } = &image.manifest;
+        layers.iter().chain([config, &image.descriptor])
+    });
+    of_images.chain([&images.root]).filter(|blob| seen.insert(blob.digest)).cloned().collect()
 }
 
-/// The image as an index lists it: once for each name, or once without one.
-fn index_entries(image: &Image, names: &[Name]) -> Vec<Descriptor> {
+/// The root as an index lists it: once for each name, or once without one.
+fn index_entries(images: &Images, names: &[Name]) -> Vec<Descriptor> {
     if names.is_empty() {
-        return vec![image.descriptor.clone()];
+        return vec![images.root.clone()];
     }
     let entry = |name: &Name| {
-        let mut descriptor = image.descriptor.clone();
+        let mut descriptor = images.root.clone();
         descriptor.annotations.insert(REF_NAME.into(), name.tag.clone());
         descriptor.annotations.insert(IMAGE_NAME.into(), name.full.clone());
         descriptor
@@ -170,10 +176,10 @@ impl<W: Write> Archive<W> {
         Self { tar: tar::Builder::new(out) }
     }
 
-    fn layout(&mut self, image: &Image, entries: &[Descriptor], blobs: &Blobs) -> Result<(), ExportError> {
+    fn layout(&mut self, images: &Images, entries: &[Descriptor], blobs: &Blobs) -> Result<(), ExportError> {
         self.directory("blobs/")?;
         self.directory("blobs/sha256/")?;
-        for descriptor in blobs_of(image) {
+        for descriptor in blobs_of(images) {
             let (file, size) =
                 blobs.open(&descriptor.digest)?.ok_or(ExportError::MissingBlob(descriptor.digest))?;
             self.entry(&format!("blobs/sha256/{}", descriptor.digest.hex()), size, file)?;

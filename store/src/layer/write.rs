@@ -49,6 +49,15 @@ pub enum FileTimes {
 }
 
 impl FileTimes {
+    /// What becomes of a time where fractions of seconds can be kept.
+    pub fn exact(self, time: Mtime) -> Mtime {
+        match self {
+            Self::Clamped(latest) if time.sec < latest => time,
+            Self::Kept => time,
+            Self::Clamped(_) | Self::Fixed(_) => self.of(time.sec),
+        }
+    }
+
     fn of(self, seconds: i64) -> Mtime {
         let sec = match self {
             Self::Kept => seconds,
@@ -162,6 +171,11 @@ impl<W: Write> LayerWriter<W> {
             device: None,
             xattrs: Vec::new(),
         })
+    }
+
+    /// Files that follow are not links to those before, whatever their inodes are.
+    pub fn forget_links(&mut self) {
+        self.links.clear();
     }
 
     /// Writes the end of the archive, and gives back the output.
