@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::image_flags::ImageFlags;
 use crate::step_flags::StepFlags;
 
 /// Builds OCI images from Dockerfiles: one binary, no daemon.
@@ -102,10 +103,6 @@ pub struct Build {
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
 
-    /// The platform to build for
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
-
     /// Where the image goes: type=image, oci, docker, local, tar or registry, with dest=PATH; or a directory (repeatable)
     #[arg(short, long = "output", value_name = "SPEC")]
     pub outputs: Vec<String>,
@@ -181,6 +178,9 @@ pub struct Build {
     pub registry: RegistryFlags,
 
     #[command(flatten)]
+    pub image: ImageFlags,
+
+    #[command(flatten)]
     pub step: StepFlags,
 }
 
@@ -206,7 +206,7 @@ pub enum PrintFormat {
 }
 
 /// How registries are talked to.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct RegistryFlags {
     /// Take any certificate from this registry, or plain http; loopback needs no leave for http (repeatable)
     #[arg(long = "insecure-registry", value_name = "HOST[:PORT]", global = false)]

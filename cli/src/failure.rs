@@ -135,6 +135,7 @@ impl From<ExportError> for Failure {
         let full = error.is_disk_full();
         match error {
             ExportError::Store(error) => error.into(),
+            ExportError::Unsuitable(detail) => Self::new(Kind::Usage, detail, None),
             error if full => Self::new(Kind::DiskFull, error, Some("free some space".into())),
             error => Self::new(Kind::System, error, None),
         }

@@ -10,6 +10,7 @@ mod environment;
 mod failure;
 mod history;
 mod identity;
+mod image_flags;
 mod local;
 mod locking;
 mod metadata;

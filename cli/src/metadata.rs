@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use forge_exporter::Image;
+use forge_exporter::Images;
 use forge_parser::{LineIndex, Warning};
 use forge_solver::explain::{BuildLog, StepLog};
 use serde_json::{Map, Value, json};
@@ -11,8 +11,8 @@ use crate::dockerfile::LoadedDockerfile;
 
 /// What a build says of itself.
 pub struct Metadata<'a> {
-    /// The image, if one was made.
-    pub image: Option<&'a Image>,
+    /// The image, or the index of several, if one was made.
+    pub images: Option<&'a Images>,
     /// Its names.
     pub names: &'a [String],
     /// What it was made of.
@@ -27,10 +27,10 @@ impl Metadata<'_> {
     /// The whole document.
     pub fn to_json(&self) -> Value {
         let mut all = Map::new();
-        if let Some(image) = self.image {
-            all.insert("containerimage.digest".into(), json!(image.descriptor.digest));
-            all.insert("containerimage.config.digest".into(), json!(image.id()));
-            all.insert("containerimage.descriptor".into(), json!(image.descriptor));
+        if let Some(images) = self.images {
+            all.insert("containerimage.digest".into(), json!(images.root.digest));
+            all.insert("containerimage.descriptor".into(), json!(images.root));
+            all.extend(images.id().map(|id| ("containerimage.config.digest".into(), json!(id))));
         }
         if !self.names.is_empty() {
             all.insert("image.name".into(), json!(self.names.join(",")));

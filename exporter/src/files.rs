@@ -1,6 +1,6 @@
 //! The files themselves, without an image around them: into a directory or a tar.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,7 @@ pub fn write_tar(
     times: FileTimes,
     out: impl Write,
 ) -> Result<(), ExportError> {
+    let mut shared = check_mix(store, parts)?;
     let mut writer = LayerWriter::new(out, WriteOptions { times });
     for part in parts {
         if !part.prefix.is_empty() {
@@ -50,7 +51,10 @@ pub fn write_tar(
             let mut entry = entry.map_err(fail)?;
             if !part.prefix.is_empty() {
                 entry.path = Path::new(&part.prefix).join(&entry.path);
+            } else if shared.get(&entry.path) == Some(&true) {
+                continue;
             }
+            shared.entry(entry.path.clone()).and_modify(|written| *written = true);
             writer.append(&entry).map_err(fail)?;
         }
         // The next part's files are others, even where they are the same inodes.
@@ -58,6 +62,36 @@ pub fn write_tar(
     }
     let mut out = writer.finish().map_err(fail)?;
     out.flush().map_err(|e| ExportError::io("write", "the tar", e))
+}
+
+/// Where the files of several platforms go into one tree they may share directories, and nothing else. Gives
+/// those directories, none of them written yet.
+fn check_mix(store: &Store, parts: &[Part<'_>]) -> Result<BTreeMap<PathBuf, bool>, ExportError> {
+    let mut shared = BTreeMap::new();
+    let mut seen = BTreeMap::new();
+    let mixed: Vec<_> = parts.iter().filter(|part| part.prefix.is_empty()).collect();
+    if mixed.len() < 2 {
+        return Ok(shared);
+    }
+    for part in mixed {
+        let Some(tree) = merged(store, part.snapshot)? else { continue };
+        for entry in tree.walk("").map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let is_directory = entry.node.is_directory();
+            match seen.insert(entry.path.clone(), is_directory) {
+                None => {}
+                Some(true) if is_directory => drop(shared.insert(entry.path, false)),
+                Some(_) => {
+                    let detail = format!(
+                        "platform-split=false: {} is there for more than one platform",
+                        entry.path.display()
+                    );
+                    return Err(ExportError::Unsuitable(detail));
+                }
+            }
+        }
+    }
+    Ok(shared)
 }
 
 /// How a directory is written.
@@ -77,6 +111,7 @@ pub fn write_directory(
     dest: &Path,
     options: DirectoryOptions,
 ) -> Result<(), ExportError> {
+    check_mix(store, parts)?;
     let mut written = BTreeSet::new();
     for part in parts {
         let below = dest.join(&part.prefix);

@@ -15,7 +15,7 @@ use crate::squash::{self, Squash};
 use crate::{Annotation, AnnotationTarget, ExportError};
 
 /// How an image is written.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageOptions {
     /// How layers are packed.
     pub form: LayerForm,

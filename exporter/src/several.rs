@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forge_solver::{Plan, Solved};
 use forge_store::image::to_json;
-use forge_store::{Descriptor, ImageIndex, MediaType, Store};
+use forge_store::{Descriptor, Digest, ImageIndex, MediaType, Store};
 
 use crate::image::assemble;
 use crate::{AnnotationTarget, ExportError, Image, ImageOptions};
@@ -38,6 +38,11 @@ impl Images {
             _ => write_index(store, &images, options)?,
         };
         Ok(Self { root, images, is_index })
+    }
+
+    /// Docker's image id: there is none for an index.
+    pub fn id(&self) -> Option<&Digest> {
+        self.only().filter(|_| !self.is_index).map(Image::id)
     }
 
     /// The one image, where there is no other.

@@ -3,6 +3,7 @@
 mod call;
 mod export;
 mod request;
+mod wanted;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use forge_runner::sources::git::GitSettings;
 use forge_runner::step::Settings;
 use forge_solver::explain::Explainer;
 use forge_solver::print::Inspected;
-use forge_solver::{Jobs, Plan, SolveError, Solver};
+use forge_solver::{Jobs, Plan, SolveError, Solver, VertexId};
 use forge_store::Store;
 
 use self::call::Method;
@@ -95,9 +96,13 @@ impl Building<'_> {
         };
         let locked = locking.world(&local);
         let world = locked.as_world();
-        let plan = forge_solver::plan(&parsed, &self.request.options, world)
+        let platforms = &self.request.wanted.platforms;
+        let plans = forge_solver::plan_platforms(&parsed, &self.request.options, platforms, world)
             .map_err(|problems| self.plan_failure(problems, &loaded))?;
-        let warnings = dockerfile::all_warnings(&parsed, &plan);
+        let targets: Vec<VertexId> = plans.iter().map(|plan| plan.target).collect();
+        // All have the same graph, and warn of the same Dockerfile.
+        let plan = &plans[0];
+        let warnings = dockerfile::all_warnings(&parsed, plan);
         if call.method == Method::Check {
             self.display.finish();
             let (text, end) = call.findings(&warnings, &loaded);
@@ -106,14 +111,14 @@ impl Building<'_> {
         }
         if let Some(violation) = forge_parser::violation(&warnings, &parsed.checks) {
             self.display.finish();
-            self.say_warnings(&warnings, &plan, &loaded);
+            self.say_warnings(&warnings, plan, &loaded);
             let hint = "the Dockerfile's `# check=error=true` makes warnings fail the build";
             return Err(Failure::new(Kind::Input, violation, Some(hint.into())));
         }
         let fetcher = Fetcher { store: self.store, registries: &registries, display: self.display.clone() };
         let executor =
             LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, &sources, self.settings());
-        let what = self.identity(&loaded, &plan);
+        let what = self.identity(&loaded, plan);
         let history = History::of(self.store);
         let last = history.last(&what).unwrap_or_default();
         let listing = |content: &str| {
@@ -132,19 +137,19 @@ impl Building<'_> {
             cancelled: &|| false,
         };
         if let Some(format) = self.args.print {
-            let inspected = solver.inspect(&plan.graph, &[plan.target]);
-            let inspected = inspected.map_err(|error| self.solve_failure(error, &plan, &loaded))?;
+            let inspected = solver.inspect(&plan.graph, &targets);
+            let inspected = inspected.map_err(|error| self.solve_failure(error, plan, &loaded))?;
             self.display.finish();
-            return print_graph(&plan, &inspected, format);
+            return print_graph(plan, &inspected, format);
         }
         let solved = signals::cancelling(&executor, |cancelled| {
-            Solver { cancelled, ..solver }.solve(&plan.graph, &[plan.target])
+            Solver { cancelled, ..solver }.solve(&plan.graph, &targets)
         });
         contexts.directories.values().for_each(|context| context.remember());
-        let solved = solved.map_err(|error| self.solve_failure(error, &plan, &loaded))?;
+        let solved = solved.map_err(|error| self.solve_failure(error, plan, &loaded))?;
         let export = Export {
             building: self,
-            plan: &plan,
+            plans: &plans,
             solved: &solved,
             registries: &registries,
             fetcher: &fetcher,
@@ -158,12 +163,12 @@ impl Building<'_> {
             log: solved.log().clone(),
         };
         history.keep(&what, &kept, contexts.directories.values().map(|context| &**context));
-        let image = steps.internal(&**self.display, "exporting to image", |step| export.run(step))?;
+        let images = steps.internal(&**self.display, "exporting to image", |step| export.run(step))?;
         locking.keep(&locked)?;
         self.display.finish();
-        self.say_warnings(&warnings, &plan, &loaded);
-        match image {
-            Some(image) => print(&image.descriptor.digest.to_string()),
+        self.say_warnings(&warnings, plan, &loaded);
+        match images {
+            Some(images) => print(&images.root.digest.to_string()),
             None => Ok(()),
         }
     }
@@ -172,9 +177,10 @@ impl Building<'_> {
     fn identity(&self, loaded: &LoadedDockerfile, plan: &Plan) -> Subject {
         let context = Path::new(&self.args.context);
         let context = context.canonicalize().unwrap_or_else(|_| context.to_owned());
+        let platforms: Vec<String> = self.request.wanted.platforms.iter().map(ToString::to_string).collect();
         Subject {
             what: format!("{} {} {}", context.display(), loaded.source.name, plan.target_name),
-            platform: self.request.options.platform.to_string(),
+            platform: platforms.join(","),
         }
     }
 

@@ -1,21 +1,21 @@
-//! The end of `forge build`: what was solved goes where the user wants it.
+//! From what was solved to what was asked for: images, files, names, a push, and files that speak of the image.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use forge_exporter::{
-    Image, ImageOptions, Name, Output, assemble, write_directory, write_docker_archive, write_oci_archive,
-    write_oci_directory, write_tar,
+    DirectoryOptions, ImageForm, ImageOptions, Images, Name, Output, Part, write_directory,
+    write_docker_archive, write_oci_archive, write_oci_directory, write_tar,
 };
 use forge_parser::Warning;
 use forge_registry::Reference;
 use forge_solver::{Event, Events, Plan, Solved, StepId};
-use forge_store::layer::{Compression, FileTimes};
 use forge_store::{Layer, Snapshot, Store};
 
 use super::Building;
+use super::wanted::{FileOutput, Target, Wanted};
+use crate::args::RegistryFlags;
 use crate::dockerfile::LoadedDockerfile;
 use crate::failure::{Failure, Kind, world_error_of_store};
 use crate::local::{Fetcher, Shared};
@@ -26,8 +26,8 @@ use crate::registries::{Registries, Travelling};
 pub struct Export<'a> {
     /// The build.
     pub building: &'a Building<'a>,
-    /// What was to be made.
-    pub plan: &'a Plan,
+    /// What was to be made, for each platform.
+    pub plans: &'a [Plan],
     /// What was made.
     pub solved: &'a Solved,
     /// Where images are pushed.
@@ -41,70 +41,84 @@ pub struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Writes every output; gives the image, if one was wanted.
-    pub fn run(&self, step: StepId) -> Result<Option<Image>, Failure> {
-        let request = self.building.request;
-        let image = match request.wants_image() {
-            true => Some(self.image(step)?),
-            false => None,
-        };
-        for output in &request.outputs {
-            self.output(output, image.as_ref(), step)?;
+    /// Writes every output; gives the image that the build is about, if one was wanted.
+    pub fn run(&self, step: StepId) -> Result<Option<Images>, Failure> {
+        let wanted = self.wanted();
+        if !wanted.only_pushes() {
+            self.fetch_bases(step)?;
         }
-        if let Some(image) = &image {
-            self.name(image, step)?;
-            self.image_id(image)?;
-            if request.pushes(self.building.args) {
-                self.push(image, step)?;
-            }
+        let mut written = Written::default();
+        let first = wanted.first_form().map(|form| self.images(form, &mut written, step)).transpose()?;
+        for file in &wanted.files {
+            self.output(file, &mut written, step)?;
         }
-        self.metadata(image.as_ref())?;
-        Ok(image)
+        let mut targets = Vec::new();
+        for target in &wanted.targets {
+            let images = self.images(&target.output.form, &mut written, step)?;
+            self.keep(target, &images, step)?;
+            targets.push((target, images));
+        }
+        if let Some(first) = &first {
+            self.image_id(first)?;
+        }
+        for (target, images) in targets.iter().filter(|(target, _)| target.output.push) {
+            self.push(target, images, step)?;
+        }
+        self.metadata(first.as_ref())?;
+        Ok(first)
     }
 
     fn note(&self, step: StepId, text: impl Into<String>) {
         self.building.display.emit(Event::Note { step, text: text.into() });
     }
 
+    fn wanted(&self) -> &Wanted {
+        &self.building.request.wanted
+    }
+
     fn store(&self) -> &Store {
         self.building.store
     }
 
-    fn snapshot(&self) -> Result<&Snapshot, Failure> {
-        let record = self.solved.record(self.plan.target);
-        record
-            .map(|record| &record.snapshot)
-            .ok_or_else(|| Failure::new(Kind::System, "the build has no result", None))
+    fn snapshots(&self) -> Result<Vec<&Snapshot>, Failure> {
+        let snapshot = |plan: &Plan| self.solved.record(plan.target).map(|record| &record.snapshot);
+        let all: Option<Vec<&Snapshot>> = self.plans.iter().map(snapshot).collect();
+        all.ok_or_else(|| Failure::new(Kind::System, "the build has no result", None))
     }
 
-    fn image(&self, step: StepId) -> Result<Image, Failure> {
-        self.fetch_base(step)?;
+    /// Images of this form: written now, or a moment ago for another output.
+    fn images(&self, form: &ImageForm, written: &mut Written, step: StepId) -> Result<Images, Failure> {
+        let options = self.wanted().options(form);
+        if let Some((_, images)) = written.0.iter().find(|(known, _)| *known == options) {
+            return Ok(images.clone());
+        }
         self.note(step, "exporting layers");
-        let options = ImageOptions {
-            compression: Compression::Gzip(forge_store::layer::GzipLevel::default()),
-            epoch: self.building.request.epoch,
-            annotations: BTreeMap::new(),
-        };
-        let image = assemble(self.store(), self.plan, self.solved, &options)?;
-        self.note(step, format!("exporting manifest {}", image.descriptor.digest));
-        self.note(step, format!("exporting config {}", image.id()));
-        Ok(image)
+        let images =
+            Images::assemble(self.store(), self.plans, self.solved, &options, self.wanted().is_index)?;
+        for image in &images.images {
+            self.note(step, format!("exporting manifest {}", image.descriptor.digest));
+            self.note(step, format!("exporting config {}", image.id()));
+        }
+        if images.is_index {
+            self.note(step, format!("exporting manifest list {}", images.root.digest));
+        }
+        written.0.push((options, images.clone()));
+        Ok(images)
     }
 
-    /// Layers of the base that nobody looked into may not be here yet.
-    fn fetch_base(&self, step: StepId) -> Result<(), Failure> {
+    /// Layers of the bases that nobody looked into may not be here yet.
+    fn fetch_bases(&self, step: StepId) -> Result<(), Failure> {
         let mut missing: Vec<Layer> = Vec::new();
-        for layer in &self.snapshot()?.layers {
+        for layer in self.snapshots()?.into_iter().flat_map(|snapshot| &snapshot.layers) {
             if let Some(pulled) = &layer.pulled
+                && !missing.contains(layer)
                 && !self.store().blobs().contains(&pulled.descriptor.digest)?
             {
                 missing.push(layer.clone());
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let images = self.plan.graph.ids().filter_map(|id| match &self.plan.graph.vertex(id).op {
+        let Some(plan) = self.plans.first().filter(|_| !missing.is_empty()) else { return Ok(()) };
+        let images = plan.graph.ids().filter_map(|id| match &plan.graph.vertex(id).op {
             forge_solver::Op::Image(image) => Some(image),
             _ => None,
         });
@@ -120,73 +134,112 @@ impl Export<'_> {
     }
 
     /// Makes everything durable and names the image.
-    fn name(&self, image: &Image, step: StepId) -> Result<(), Failure> {
-        let request = self.building.request;
-        let names: Vec<String> = request.names.iter().map(Reference::canonical).collect();
-        if !request.keeps_image() {
-            return Ok(());
+    fn keep(&self, target: &Target, images: &Images, step: StepId) -> Result<(), Failure> {
+        let output = &target.output;
+        if output.unpack {
+            self.note(step, "unpacking");
+            self.unpack()?;
+        }
+        if !output.store {
+            return Ok(self.store().commit(&[], None)?);
+        }
+        let mut names: Vec<String> = target.names.iter().map(Reference::canonical).collect();
+        if output.canonical {
+            names.extend(target.names.iter().map(|name| by_digest(name, images).canonical()));
+        }
+        if let Some(prefix) = &output.dangling_prefix
+            && (names.is_empty() || !output.dangling_empty_only)
+        {
+            names.push(format!("{prefix}@{}", images.root.digest));
         }
         for name in &names {
             self.note(step, format!("naming to {name}"));
         }
-        Ok(self.store().commit(&names, Some(&image.descriptor))?)
+        Ok(self.store().commit(&names, Some(&images.root))?)
     }
 
-    fn push(&self, image: &Image, step: StepId) -> Result<(), Failure> {
-        for name in &self.building.request.names {
-            self.note(step, format!("pushing layers to {}", name.canonical()));
+    fn push(&self, target: &Target, images: &Images, step: StepId) -> Result<(), Failure> {
+        let insecure = target.output.insecure.then(|| self.insecurely(&target.names));
+        let registries = insecure.as_ref().unwrap_or(self.registries);
+        for name in &target.names {
+            let to = if target.output.push_by_digest { by_digest(name, images) } else { name.clone() };
+            self.note(step, format!("pushing layers to {}", to.canonical()));
             let progress = Arc::new(Travelling::new(step, Shared(self.building.display.clone())));
-            self.registries.push(name, &image.descriptor, self.store().blobs(), progress)?;
-            self.note(step, format!("pushing manifest for {}@{}", name.canonical(), image.descriptor.digest));
+            registries.push(&to, &images.root, self.store().blobs(), progress)?;
+            self.note(step, format!("pushing manifest for {}@{}", name.canonical(), images.root.digest));
         }
         Ok(())
     }
 
-    fn output(&self, output: &Output, image: Option<&Image>, step: StepId) -> Result<(), Failure> {
-        let names: Vec<Name> = self.building.request.names.iter().map(name_of).collect();
+    /// `registry.insecure=true`: plain http to the registries of these names, and to no other for it.
+    fn insecurely(&self, names: &[Reference]) -> Registries {
+        let flags = &self.building.args.registry;
+        let hosts = names.iter().map(|name| name.registry().to_owned());
+        let insecure = flags.insecure.iter().cloned().chain(hosts).collect();
+        Registries::new(&RegistryFlags { insecure, ..flags.clone() })
+    }
+
+    fn output(&self, file: &FileOutput, written: &mut Written, step: StepId) -> Result<(), Failure> {
+        let names: Vec<Name> = file.names.iter().map(name_of).collect();
         let blobs = self.store().blobs();
-        match (output, image) {
-            (Output::Oci { dest, tar: false }, Some(image)) => {
-                Ok(write_oci_directory(image, &names, blobs, dest)?)
+        match &file.output {
+            Output::Oci { dest, tar: false, form } => {
+                let images = self.images(form, written, step)?;
+                Ok(write_oci_directory(&images, &names, blobs, dest)?)
             }
-            (Output::Oci { dest, .. }, Some(image)) => {
-                to_file(dest, |out| Ok(write_oci_archive(image, &names, blobs, out)?))
+            Output::Oci { dest, form, .. } => {
+                let images = self.images(form, written, step)?;
+                to_file(dest, |out| Ok(write_oci_archive(&images, &names, blobs, out)?))
             }
-            (Output::Docker { dest }, Some(image)) => {
-                to_file(dest, |out| Ok(write_docker_archive(image, &names, blobs, out)?))
+            Output::Docker { dest, form } => {
+                let images = self.images(form, written, step)?;
+                to_file(dest, |out| Ok(write_docker_archive(&images, &names, blobs, out)?))
             }
-            (Output::Local { dest }, _) => {
-                self.unpack(step)?;
-                Ok(write_directory(self.store(), self.snapshot()?, dest)?)
+            Output::Local { dest, split, mirror } => {
+                self.unpack()?;
+                let options = DirectoryOptions { times: self.wanted().times, mirror: *mirror };
+                Ok(write_directory(self.store(), &self.parts(*split)?, dest, options)?)
             }
-            (Output::Tar { dest }, _) => {
-                self.unpack(step)?;
-                let times = self.building.request.epoch.map_or(FileTimes::Kept, FileTimes::Clamped);
-                to_file(dest, |out| Ok(write_tar(self.store(), self.snapshot()?, times, out)?))
+            Output::Tar { dest, split } => {
+                self.unpack()?;
+                let parts = self.parts(*split)?;
+                to_file(dest, |out| Ok(write_tar(self.store(), &parts, self.wanted().times, out)?))
             }
-            _ => Ok(()),
+            Output::Image(_) | Output::CacheOnly => Ok(()),
         }
     }
 
+    /// The files of each platform, in a directory of its own where there are several.
+    fn parts(&self, split: Option<bool>) -> Result<Vec<Part<'_>>, Failure> {
+        let several = self.plans.len() > 1 || self.wanted().is_index;
+        let prefix = |plan: &Plan| match split.unwrap_or(several) {
+            true => plan.stage.image.platform().to_string().replace('/', "_"),
+            false => String::new(),
+        };
+        let parts = self.plans.iter().zip(self.snapshots()?);
+        Ok(parts.map(|(plan, snapshot)| Part { prefix: prefix(plan), snapshot }).collect())
+    }
+
     /// Files are written from trees, so every layer needs one.
-    fn unpack(&self, step: StepId) -> Result<(), Failure> {
-        self.fetch_base(step)?;
-        for layer in &self.snapshot()?.layers {
+    fn unpack(&self) -> Result<(), Failure> {
+        for layer in self.snapshots()?.into_iter().flat_map(|snapshot| &snapshot.layers) {
             self.store().layers().ensure_tree(layer).map_err(world_error_of_store)?;
         }
         Ok(())
     }
 
-    fn image_id(&self, image: &Image) -> Result<(), Failure> {
+    /// Docker's image id; several images have none in common, and are named by their index.
+    fn image_id(&self, images: &Images) -> Result<(), Failure> {
         let Some(path) = &self.building.args.iidfile else { return Ok(()) };
-        write_file(path, image.id().to_string().as_bytes())
+        let id = images.id().unwrap_or(&images.root.digest);
+        write_file(path, id.to_string().as_bytes())
     }
 
-    fn metadata(&self, image: Option<&Image>) -> Result<(), Failure> {
+    fn metadata(&self, images: Option<&Images>) -> Result<(), Failure> {
         let Some(path) = &self.building.args.metadata_file else { return Ok(()) };
         let names: Vec<String> = self.building.request.names.iter().map(Reference::canonical).collect();
         let metadata = Metadata {
-            image,
+            images,
             names: &names,
             log: self.solved.log(),
             warnings: self.warnings,
@@ -194,6 +247,14 @@ impl Export<'_> {
         };
         write_file(path, format!("{:#}\n", metadata.to_json()).as_bytes())
     }
+}
+
+/// Images that were assembled, by how.
+#[derive(Default)]
+struct Written(Vec<(ImageOptions, Images)>);
+
+fn by_digest(name: &Reference, images: &Images) -> Reference {
+    name.repository().pinned(images.root.digest)
 }
 
 /// Writes a file aside and renames it; `-` is standard output.

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forge_exporter::Output;
 use forge_parser::ast::Network;
 use forge_registry::Reference;
 use forge_runner::secrets::Secrets;
 use forge_runner::step::Bounds;
 use forge_solver::PlanOptions;
 use forge_store::Platform;
+use forge_store::layer::FileTimes;
 
 use super::call::{Call, Method};
+use super::wanted::{self, Wanted};
 use crate::args::{Build, NetworkMode};
 use crate::contexts::{NamedSource, parse_named};
 use crate::failure::{Failure, Kind};
-use crate::registries::parse_reference;
 use crate::{environment, secrets};
 
 /// The words of the command line, read.
@@ -23,14 +23,12 @@ pub struct Request {
     pub options: PlanOptions,
     /// Whether it is a build at all.
     pub call: Call,
-    /// `-t`, and the names that outputs give.
+    /// All names that images get.
     pub names: Vec<Reference>,
-    /// `-o`.
-    pub outputs: Vec<Output>,
+    /// Images and files that are wanted.
+    pub wanted: Wanted,
     /// `--build-context`.
     pub contexts: Vec<(String, NamedSource)>,
-    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
-    pub epoch: Option<i64>,
     /// `--secret` and `--ssh`.
     pub secrets: Secrets,
     /// What steps may use.
@@ -41,27 +39,20 @@ impl Request {
     /// Reads all flags, before anything is done.
     pub fn new(args: &Build) -> Result<Self, Failure> {
         args.lock.check(args.pull)?;
-        let host = Platform::host();
-        let platform = match &args.platform {
-            Some(text) if text.contains(',') => {
-                return Err(usage(
-                    "this version of forge builds one platform at a time",
-                    "give one --platform",
-                ));
-            }
-            Some(text) => text.parse().map_err(|e| Failure::new(Kind::Usage, e, None))?,
-            None => host.clone(),
-        };
-        let build_args = build_args(&args.build_args)?;
-        let epoch = epoch(&build_args)?;
+        let mut build_args = build_args(&args.build_args)?;
+        let wanted = Wanted::new(args, &build_args)?;
+        if let FileTimes::Fixed(epoch) = wanted.times {
+            // Steps that ask for it learn what the image's times are.
+            build_args.entry("SOURCE_DATE_EPOCH".into()).or_insert_with(|| epoch.to_string());
+        }
         let call = Call::new(args)?;
         let options = PlanOptions {
             target: args.target.clone(),
             build_args,
             labels: args.labels.iter().map(|label| pair(label)).collect(),
             several_platforms: false,
-            platform,
-            build_platform: host,
+            platform: wanted.platforms[0].clone(),
+            build_platform: Platform::host(),
             no_cache: args.no_cache,
             no_cache_stages: args.no_cache_filter.iter().map(|stage| stage.to_lowercase()).collect(),
             network: network(args.network),
@@ -70,50 +61,15 @@ impl Request {
             shm_size: args.step.shm_size()?,
             check_only: call.method == Method::Check,
         };
-        let outputs = args.outputs.iter().map(|text| Output::parse(text)).collect::<Result<_, _>>();
-        let mut request = Self {
+        Ok(Self {
             options,
             call,
-            names: Vec::new(),
-            outputs: outputs.map_err(|e| Failure::new(Kind::Usage, e, None))?,
+            names: wanted.names(),
+            wanted,
             contexts: args.build_contexts.iter().map(|text| parse_named(text)).collect::<Result<_, _>>()?,
-            epoch,
             secrets: secrets::read(&args.secrets, &args.ssh)?,
             bounds: args.step.bounds()?,
-        };
-        let named = request.outputs.iter().flat_map(|output| match output {
-            Output::Image { names, .. } => names.clone(),
-            _ => Vec::new(),
-        });
-        for name in args.tags.iter().cloned().chain(named) {
-            let reference = parse_reference(&name)?;
-            if reference.digest().is_some() {
-                return Err(usage(&format!("cannot tag `{name}`: it holds a digest"), "write NAME[:TAG]"));
-            }
-            request.names.push(reference);
-        }
-        if request.pushes(args) && request.names.is_empty() {
-            return Err(usage("there is no name to push to", "give one with -t NAME"));
-        }
-        Ok(request)
-    }
-
-    /// Whether the image goes to registries.
-    pub fn pushes(&self, args: &Build) -> bool {
-        args.push || self.outputs.iter().any(|output| matches!(output, Output::Image { push: true, .. }))
-    }
-
-    /// Whether the image itself is wanted in the store, under its names.
-    pub fn keeps_image(&self) -> bool {
-        self.outputs.is_empty()
-            || !self.names.is_empty()
-            || self.outputs.iter().any(|output| matches!(output, Output::Image { .. }))
-    }
-
-    /// Whether anyone wants an image, rather than just files.
-    pub fn wants_image(&self) -> bool {
-        self.keeps_image()
-            || self.outputs.iter().any(|o| matches!(o, Output::Oci { .. } | Output::Docker { .. }))
+        })
     }
 }
 
@@ -122,7 +78,8 @@ pub fn usage(message: &str, hint: &str) -> Failure {
     Failure::new(Kind::Usage, message, Some(hint.to_owned()))
 }
 
-fn pair(text: &str) -> (String, String) {
+/// `NAME=VALUE`, taken apart.
+pub fn pair(text: &str) -> (String, String) {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     (name.to_owned(), value.to_owned())
 }
@@ -148,16 +105,6 @@ fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     Ok(args)
 }
 
-/// `SOURCE_DATE_EPOCH`: no time in the image's configuration is later.
-fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, Failure> {
-    let Some(text) = build_args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    text.parse()
-        .map(Some)
-        .map_err(|_| usage(&format!("invalid SOURCE_DATE_EPOCH: {text}"), "give it in seconds since 1970"))
-}
-
 fn network(mode: NetworkMode) -> Network {
     match mode {
         NetworkMode::Default => Network::Default,
@@ -169,10 +116,11 @@ fn network(mode: NetworkMode) -> Network {
 fn allowed(texts: &[String]) -> Result<BTreeSet<String>, Failure> {
     for text in texts {
         let is_device = text.strip_prefix("device=").is_some_and(|name| !name.is_empty());
-        if !is_device && !matches!(text.as_str(), "network.host" | "security.insecure" | "device") {
+        let known = ["network.host", "security.insecure", "device", wanted::DELETE];
+        if !is_device && !known.contains(&text.as_str()) {
             return Err(usage(
                 &format!("there is no entitlement `{text}`"),
-                "there are network.host, security.insecure and device[=NAME]",
+                "there are network.host, security.insecure, device[=NAME] and buildx.local.delete",
             ));
         }
     }
