@@ -67,6 +67,11 @@ impl Layers {
         Ok(known.map(|()| self.path(id)))
     }
 
+    /// Whether any layer is unpacked.
+    pub(crate) fn has_trees(&self) -> Result<bool, StoreError> {
+        Ok(self.index.row("SELECT 1 FROM trees LIMIT 1", [], |_| Ok(()))?.is_some())
+    }
+
     /// True if the layer can be had without the network: its tree or its blob is here.
     pub fn is_local(&self, layer: &Layer) -> Result<bool, StoreError> {
         if self.tree(&layer.id)?.is_some_and(|path| path.exists()) {

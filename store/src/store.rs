@@ -70,6 +70,27 @@ impl Store {
         &self.root
     }
 
+    /// Which marks the unpacked layers in here have: those it is opened with, unless it was opened with others when
+    /// the first was unpacked. Trees with other marks would be misread.
+    pub fn tree_marks(&self) -> Result<OverlayXattrs, StoreError> {
+        let path = self.state_dir().join("marks");
+        let own = self.layers.xattrs();
+        let is_fresh = match fs::read_to_string(&path) {
+            Ok(name) => match OverlayXattrs::of_name(name.trim()) {
+                Some(kept) if kept != own && self.layers.has_trees()? => return Ok(kept),
+                Some(kept) => kept != own,
+                None => true,
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => true,
+            Err(e) => return Err(e).at("read", &path),
+        };
+        // Two forge processes that get here at once write the same, or the second finds no tree yet either.
+        if is_fresh {
+            fs::write(&path, own.name()).at("write", &path)?;
+        }
+        Ok(own)
+    }
+
     /// Where other rooms keep small files.
     pub fn state_dir(&self) -> PathBuf {
         self.root.join("state")

@@ -23,6 +23,7 @@ pub mod merged;
 mod merged_walk;
 pub mod node;
 mod open_file;
+pub mod owner;
 pub mod walk;
 
 pub use content::{ContentHasher, ContentOptions, FileContent, FileHash, Mtimes, content_of};
@@ -44,6 +45,8 @@ pub enum OverlayXattrs {
     Trusted,
     /// `user.overlay.*`, in a user namespace.
     User,
+    /// The same, and owners are records: one user id exists, or chown(2) is forbidden (see [`owner`]).
+    Single,
 }
 
 /// How the files of a directory are to be understood.
@@ -60,15 +63,29 @@ impl OverlayXattrs {
     pub fn opaque(self) -> &'static str {
         match self {
             Self::Trusted => "trusted.overlay.opaque",
-            Self::User => "user.overlay.opaque",
+            Self::User | Self::Single => "user.overlay.opaque",
         }
+    }
+
+    /// Its name, in the file that says which one a store's trees have.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::User => "user",
+            Self::Single => "single",
+        }
+    }
+
+    /// Reads a name back.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Trusted, Self::User, Self::Single].into_iter().find(|marks| marks.name() == name)
     }
 
     /// What the names of overlayfs's own attributes begin with.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Trusted => "trusted.overlay.",
-            Self::User => "user.overlay.",
+            Self::User | Self::Single => "user.overlay.",
         }
     }
 
@@ -78,9 +95,24 @@ impl OverlayXattrs {
     }
 }
 
-/// Hides what has this name in the layers below. Needs no privilege (mknod(2), since Linux 5.8).
-pub fn create_whiteout(at: At<'_>) -> Result<(), RootDirError> {
-    at.mknod(FileKind::Char, 0, Device::default())
+/// Hides what has this name in the layers below. Needs no privilege (mknod(2), since Linux 5.8), but a file system that
+/// is itself an overlay refuses it; there it is a record (see [`node`]), which the kernel would not understand.
+pub fn create_whiteout(at: At<'_>, xattrs: OverlayXattrs) -> Result<(), RootDirError> {
+    match at.mknod(FileKind::Char, 0, Device::default()) {
+        Err(error) if error.errno() == Some(rustix::io::Errno::PERM) && xattrs != OverlayXattrs::Trusted => {
+            node::create_record(at, FileKind::Char, 0o600, Device::default())
+        }
+        result => result,
+    }
+}
+
+/// Whether whiteouts can be made in a directory as the kernel knows them.
+pub fn takes_whiteouts(dir: &std::path::Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, FileType, Mode, mknodat, unlinkat};
+    let probe = dir.join(format!(".whiteout-{}", std::process::id()));
+    let made = mknodat(CWD, &probe, FileType::CharacterDevice, Mode::empty(), 0);
+    let _ = unlinkat(CWD, &probe, AtFlags::empty());
+    made.is_ok()
 }
 
 /// Whether an inode of a layer tree is a whiteout: a character device with number 0:0.

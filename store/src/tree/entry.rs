@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Format, OverlayXattrs, TreeError, is_whiteout, node};
+use super::{Format, OverlayXattrs, TreeError, is_whiteout, node, owner};
 use crate::rootdir::{At, Device, Dir, FileKind, RootDirError, Stat};
 
 /// The attribute that holds a program's capabilities (capabilities(7)).
@@ -86,7 +86,10 @@ impl Entry {
     /// nothing outside the process that listens on it.
     pub fn read(at: At<'_>, path: PathBuf, options: ReadOptions) -> Result<Option<Self>, TreeError> {
         let located = |error: RootDirError| error.with_path(&path);
-        let stat = at.stat().map_err(located)?;
+        let mut stat = at.stat().map_err(located)?;
+        if let Format::Overlay(xattrs) = options.format {
+            stat = owner::applied(at, &path, stat, xattrs)?;
+        }
         let mut attributes = Vec::new();
         if stat.kind == FileKind::Directory && options.needs_xattrs() {
             attributes = at.xattrs().map_err(located)?;
@@ -202,6 +205,7 @@ fn overlay_node(
         }
         FileKind::Regular => match node::read(at, path, stat, xattrs)? {
             Some((FileKind::Block, device)) => Ok(Node::Block(device)),
+            Some((_, device)) if device == Device::default() => Ok(Node::Whiteout),
             Some((_, device)) => Ok(Node::Char(device)),
             None => Ok(Node::Regular),
         },

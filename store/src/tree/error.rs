@@ -7,6 +7,12 @@ use crate::rootdir::RootDirError;
 /// Why a tree could not be read. Paths are inside the tree.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
+    /// The record of an owner says nothing (see [`super::owner`]).
+    #[error("read the owner of {}: its record is damaged", path.display())]
+    Owner {
+        /// Of which file.
+        path: PathBuf,
+    },
     /// The file system refused.
     #[error(transparent)]
     Access(#[from] RootDirError),

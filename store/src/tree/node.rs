@@ -27,12 +27,17 @@ pub fn create(
     xattrs: OverlayXattrs,
 ) -> Result<(), RootDirError> {
     match at.mknod(kind, mode, device) {
-        Err(error) if error.errno() == Some(Errno::PERM) && xattrs == OverlayXattrs::User => {
-            at.create_file(mode)?;
-            at.set_xattr(NODE_XATTR, record(kind, device).as_bytes())
+        Err(error) if error.errno() == Some(Errno::PERM) && xattrs != OverlayXattrs::Trusted => {
+            create_record(at, kind, mode, device)
         }
         result => result,
     }
+}
+
+/// Makes the record of a device: for trees in which a node would be alive.
+pub fn create_record(at: At<'_>, kind: FileKind, mode: u32, device: Device) -> Result<(), RootDirError> {
+    at.create_file(mode)?;
+    at.set_xattr(NODE_XATTR, record(kind, device).as_bytes())
 }
 
 /// The device that an inode stands for, when it is a record of one. `path` is for the error.

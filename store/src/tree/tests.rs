@@ -73,7 +73,7 @@ fn every_type_is_told_apart_and_sockets_are_left_out() {
     let tree = Tree::new();
     let xattrs = xattrs_of_this_user();
     let device = Device { major: 1, minor: 3 };
-    create_whiteout(tree.at("d/gone").at()).unwrap();
+    create_whiteout(tree.at("d/gone").at(), xattrs).unwrap();
     let opaque = tree.at("d/opaque");
     opaque.at().create_dir(0o755).unwrap();
     xattrs.set_opaque(opaque.at()).unwrap();
@@ -116,7 +116,7 @@ fn in_a_user_namespace_devices_are_recorded_and_with_trusted_attributes_records_
 #[test]
 fn in_a_plain_directory_a_whiteout_is_a_device() {
     let tree = Tree::new();
-    create_whiteout(tree.at("gone").at()).unwrap();
+    create_whiteout(tree.at("gone").at(), OverlayXattrs::User).unwrap();
     let entries = walk(&tree.root, Format::Plain).unwrap();
     assert_eq!(entries[0].node, Node::Char(Device::default()));
 }

@@ -57,7 +57,7 @@ impl Fixture {
     }
 
     pub fn whiteout(&self, path: &str) {
-        create_whiteout(self.root.parent_of(path, Some(NEW)).unwrap().at()).unwrap();
+        create_whiteout(self.root.parent_of(path, Some(NEW)).unwrap().at(), OverlayXattrs::Trusted).unwrap();
     }
 
     pub fn opaque(&self, path: &str) {

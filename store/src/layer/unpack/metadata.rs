@@ -9,15 +9,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::{Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
 use rustix::io::Errno;
 
 use super::super::read::Entry;
 use super::error::{Refusal, UnpackError};
 use super::options::{Owner, UnpackOptions};
 use crate::rootdir::{At, FileKind, Mtime, RootDirError, Stat};
-use crate::tree::OverlayXattrs;
 use crate::tree::node::XATTR_PREFIX;
+use crate::tree::{OverlayXattrs, owner};
 
 /// What a file gets besides its content.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) struct Metadata {
     mode: u32,
     mtime: Mtime,
     xattrs: Vec<(OsString, Vec<u8>)>,
+    tree: OverlayXattrs,
     /// How many attributes of the archive are not set.
     left_out: u64,
 }
@@ -68,7 +69,7 @@ impl Metadata {
             Owner::OfProcess => None,
         };
         let mode = options.chmod.as_ref().map_or(entry.mode, |chmod| chmod.apply(kind, entry.mode));
-        Ok(Self { owner, mode, mtime: entry.mtime, xattrs, left_out })
+        Ok(Self { owner, mode, mtime: entry.mtime, xattrs, tree: options.xattrs, left_out })
     }
 
     pub(super) fn mode(&self) -> u32 {
@@ -89,7 +90,7 @@ impl Metadata {
     pub(super) fn apply_to_file(&self, file: &File, path: &[u8]) -> Result<u64, UnpackError> {
         let write = |verb| move |errno| UnpackError::write(path)(os(verb, errno));
         if let Some((uid, gid)) = self.owner {
-            rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            owner::set_of_file(file, uid, gid, self.tree)
                 .map_err(|errno| owner_error(path, (uid, gid), os("set owner of", errno)))?;
         }
         // It was made with this mode, of which chown cleared these bits.
@@ -110,7 +111,7 @@ impl Metadata {
     /// Applies all to what has this name. A symlink has no mode.
     pub(super) fn apply_to_name(&self, at: At<'_>, kind: FileKind, path: &[u8]) -> Result<u64, UnpackError> {
         if let Some((uid, gid)) = self.owner {
-            at.chown(uid, gid).map_err(|error| owner_error(path, (uid, gid), error))?;
+            owner::set(at, uid, gid, self.tree).map_err(|error| owner_error(path, (uid, gid), error))?;
         }
         if kind != FileKind::Symlink {
             at.chmod(self.mode).map_err(UnpackError::write(path))?;

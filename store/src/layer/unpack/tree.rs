@@ -9,7 +9,7 @@ use super::options::{Owner, UnpackOptions, Whiteouts};
 use super::parents::{Held, Parents, is_missing};
 use super::path;
 use crate::rootdir::{At, FileKind, Mtime, NewDir, RootDir, RootDirError, Stat};
-use crate::tree::is_whiteout;
+use crate::tree::{OverlayXattrs, is_whiteout, owner};
 
 /// What directories that no entry describes get.
 const IMPLIED_MODE: u32 = 0o755;
@@ -156,7 +156,7 @@ impl<'a> Tree<'a> {
         self.count_entry()?;
         let new = self.new_directory();
         let made = at.create_dir(new.mode).and_then(|()| match new.owner {
-            Some((uid, gid)) => at.chown(uid, gid),
+            Some((uid, gid)) => owner::set(at, uid, gid, self.options.xattrs),
             None => Ok(()),
         });
         let held = made.and_then(|()| at.open_dir()).and_then(|dir| self.parents.hold(path, dir));
@@ -170,6 +170,8 @@ impl<'a> Tree<'a> {
 
     fn new_directory(&self) -> NewDir {
         let owner = match self.options.owner {
+            // Nobody's is root's there.
+            Owner::OfArchive if self.options.xattrs == OverlayXattrs::Single => None,
             Owner::OfArchive => Some((0, 0)),
             Owner::Fixed { uid, gid } => Some((uid, gid)),
             Owner::OfProcess => None,

@@ -239,7 +239,7 @@ impl<'a> Unpacker<'a> {
     /// Hides what is below. A directory of this name is this layer's own and stays.
     fn whiteout(&mut self, at: At<'_>) -> Result<(), RootDirError> {
         match at.try_stat()? {
-            None => create_whiteout(at),
+            None => create_whiteout(at, self.options.xattrs),
             Some(stat) if stat.kind == FileKind::Directory => self.options.xattrs.set_opaque(at),
             Some(_) => Ok(()),
         }
