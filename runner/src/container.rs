@@ -3,18 +3,20 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use forge_solver::WorldError;
 use forge_solver::op::Ulimit;
 use forge_store::{Snapshot, Store};
 
-use crate::files::{StackView, Upper};
+use crate::isolation::Rung;
 use crate::network::resolv_conf::hosts;
 use crate::network::{Lease, Networks, Options};
-use crate::sandbox::spec::{Network, Rlimit, Rootfs, SandboxSpec, Upper as UpperDirs, User};
+use crate::roots::Roots;
+use crate::sandbox::spec::{Network, Rlimit, Rootfs, SandboxSpec, Security, User};
 use crate::step::Settings;
-use crate::zygote::{Job, Running, Stdio, Zygote};
+use crate::zygote::{Job, Running, Stdio, Zygote, ZygoteError};
 use crate::{Cgroup, Exit, trouble};
 
 /// What to run, and how.
@@ -46,12 +48,21 @@ pub fn run_container(
     snapshot: &Snapshot,
     container: &Container,
     settings: Settings,
-    started: impl FnOnce(Arc<Running>),
+    mut started: impl FnMut(Arc<Running>),
 ) -> Result<Exit, WorldError> {
-    let view = StackView::open(store, snapshot).map_err(trouble::of_files)?;
+    let rung = settings.isolation.rung;
+    if rung == Rung::None {
+        let (reason, remedy) = settings.isolation.refusal_of_steps();
+        return Err(trouble::of_sandbox(reason).hint(remedy));
+    }
+    if rung == Rung::Chroot && container.network == Network::None {
+        return Err(trouble::of_sandbox(
+            "--network=none needs a network namespace, which isolation `chroot` lacks",
+        )
+        .hint("see `forge doctor` for how to have one"));
+    }
     let draft = store.draft().map_err(trouble::of_store)?;
-    let upper = Upper::new(&draft, &view, store.layers().xattrs()).map_err(trouble::of_files)?;
-    upper.finish().map_err(trouble::of_files)?;
+    let roots = Roots::new(store, &settings.isolation, &settings.search_path);
     let networks = Networks::new(Options {
         runtime_dir: settings.runtime_dir,
         search_path: settings.search_path,
@@ -59,21 +70,22 @@ pub fn run_container(
         reach_host: settings.bounds.reach_host(),
     });
     let lease = match container.network {
-        Network::Default => Some(networks.lease().map_err(trouble::of_sandbox)?),
+        Network::Default if rung.has_namespaces() => Some(networks.lease().map_err(trouble::of_sandbox)?),
         _ => None,
     };
-    let lowers = store.layers().stack(snapshot).map_err(trouble::of_store)?;
-    let rootfs = Rootfs::Overlay {
-        lowers,
-        upper: Some(UpperDirs { upper: draft.tree(), work: draft.work() }),
-        xattrs: crate::step::marks(store),
-    };
-    let mut spec = SandboxSpec::new(rootfs, container.args.clone());
+    let nowhere = Rootfs::Directory { path: PathBuf::new(), read_only: true };
+    let mut spec = SandboxSpec::new(nowhere, container.args.clone());
+    if settings.hardened {
+        spec.security = Security::hardened();
+    }
     spec.env.clone_from(&container.env);
     spec.cwd.clone_from(&container.cwd);
     spec.user = User::Named(container.user.clone());
     spec.hostname.clone_from(&container.hostname);
-    spec.network = lease.as_ref().map_or(container.network, Lease::network);
+    spec.network = match rung {
+        Rung::Chroot => Network::Host,
+        _ => lease.as_ref().map_or(container.network, Lease::network),
+    };
     spec.resolv_conf =
         Some(lease.as_ref().map_or_else(crate::network::resolv_conf::for_host, Lease::resolv_conf));
     spec.hosts = Some(hosts(&spec.hostname, &settings.bounds.hosts_for(lease.as_ref())?));
@@ -84,14 +96,22 @@ pub fn run_container(
     spec.shm_size_bytes = container.shm_size.unwrap_or(spec.shm_size_bytes);
     spec.cgroup_parent.clone_from(&settings.bounds.cgroup_parent);
     let zygote = Zygote::start(&store.state_dir().join("skeleton")).map_err(trouble::of_sandbox)?;
-    let cgroup = Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
-    let (stdio, ends) = streams().map_err(trouble::of_sandbox)?;
-    let netns = lease.as_ref().and_then(Lease::netns);
-    let job = Job { spec: &spec, stdio, handles: Vec::new(), netns, cgroup };
-    let running = Arc::new(zygote.spawn(job).map_err(trouble::of_zygote)?);
-    started(running.clone());
-    pass_on(ends);
-    running.wait().map_err(|failure| trouble::of_start(&failure))
+    let ended = roots.run_only(snapshot, &draft, &mut |rootfs| {
+        spec.rootfs = rootfs;
+        let cgroup =
+            Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
+        let (stdio, ends) = streams().map_err(trouble::of_sandbox)?;
+        let netns = lease.as_ref().and_then(Lease::netns);
+        let job = Job { spec: &spec, stdio, handles: Vec::new(), netns, cgroup };
+        let running = match zygote.spawn(job) {
+            Err(ZygoteError::Sandbox(failure)) => return Ok(Err(failure)),
+            other => Arc::new(other.map_err(trouble::of_zygote)?),
+        };
+        started(running.clone());
+        pass_on(ends);
+        Ok(running.wait().map(|exit| (exit, ())))
+    });
+    ended.map(|(exit, ())| exit)
 }
 
 /// No input, and pipes for output: the container never holds this process's terminal.

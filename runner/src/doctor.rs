@@ -9,11 +9,12 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{FsOpenFlags, fsopen};
-use rustix::process::{WaitOptions, geteuid, waitpid};
+use rustix::process::geteuid;
 
 use crate::cgroup::{Cgroup, CgroupError};
+use crate::isolation::in_a_child;
 use crate::sandbox::spec::Limits;
-use crate::sys::{self, Cloned};
+use crate::sys;
 use crate::userns::{self, SubidError, Subids, find_program};
 
 /// One thing that forge can make use of.
@@ -218,23 +219,5 @@ fn tun() -> Finding {
             format!("open {PATH}: {error}"),
             "as root: modprobe tun; chmod 0666 /dev/net/tun",
         ),
-    }
-}
-
-/// Tries something in a cloned process, so that this one stays where it is. The exit code carries the error number.
-fn in_a_child(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    match sys::clone_process(0, None)? {
-        Cloned::Child => {
-            let number = attempt().map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
-            crate::zygote::leave(number)
-        }
-        Cloned::Parent { pid, .. } => {
-            let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
-            match status.and_then(|status| status.exit_status()) {
-                Some(0) => Ok(()),
-                Some(number) => Err(io::Error::from_raw_os_error(number)),
-                None => Err(io::ErrorKind::Other.into()),
-            }
-        }
     }
 }

@@ -26,6 +26,27 @@ pub struct Mounted {
     pub env: Vec<String>,
     /// Drafts and locks; dropped after the step.
     pub keep: Vec<Box<dyn Keep>>,
+    placing: Placing,
+}
+
+impl Mounted {
+    /// A source that lies at `path`.
+    fn source(&mut self, path: &Path) -> Result<MountSource, WorldError> {
+        if self.placing == Placing::Moved {
+            return Ok(MountSource::Path(path.to_owned()));
+        }
+        self.handles.push(detached(path)?);
+        Ok(MountSource::Handle(self.handles.len() - 1))
+    }
+}
+
+/// How a file or directory gets into a step's tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placing {
+    /// As a detached mount.
+    Detached,
+    /// Moved there and back, where nothing can be mounted.
+    Moved,
 }
 
 /// Something held while a step runs: files made for it, or the lock of a cache.
@@ -41,8 +62,10 @@ pub fn prepare(
     job: &Job<'_>,
     contexts: &HashMap<String, Arc<LocalContext>>,
     secrets: &Secrets,
+    placing: Placing,
 ) -> Result<Mounted, WorldError> {
-    let mut mounted = Mounted { mounts: Vec::new(), handles: Vec::new(), env: Vec::new(), keep: Vec::new() };
+    let (mounts, handles, env, keep) = Default::default();
+    let mut mounted = Mounted { mounts, handles, env, keep, placing };
     for mount in &op.mounts {
         let source = match mount.kind {
             MountKind::Tmpfs => {
@@ -107,12 +130,12 @@ fn agent(
         WorldError::new(TroubleKind::Input, message)
             .hint("start one with ssh-agent, or name its socket with --ssh")
     })?;
-    mounted.handles.push(detached(socket.path())?);
+    let source = mounted.source(socket.path())?;
     mounted.env.push(format!("SSH_AUTH_SOCK={}", mount.target));
     // The socket goes before the directory that it lies in.
     mounted.keep.push(Box::new(socket));
     mounted.keep.push(Box::new(scratch));
-    Ok(Some(MountSource::Handle(mounted.handles.len() - 1)))
+    Ok(Some(source))
 }
 
 fn missing(mount: &MountOp, what: &str, flag: &str) -> Result<Option<MountSource>, WorldError> {
@@ -140,10 +163,9 @@ fn bind(
         Some(name) if is_single_file(&tree, name) => Some(draft.tree().join(name)),
         _ => None,
     };
-    let handle = detached(&single.unwrap_or_else(|| draft.tree()))?;
+    let source = mounted.source(&single.unwrap_or_else(|| draft.tree()))?;
     mounted.keep.push(Box::new(draft));
-    mounted.handles.push(handle);
-    Ok(MountSource::Handle(mounted.handles.len() - 1))
+    Ok(source)
 }
 
 /// True if the tree holds nothing but a file of that name, put there because the selection named a file.
@@ -163,7 +185,12 @@ fn cache(
     mounted: &mut Mounted,
 ) -> Result<MountSource, WorldError> {
     let name = blake3::hash(mount.id.as_bytes()).to_hex()[..32].to_owned();
-    let (dir, lock) = claim(store, mount.sharing, &name)?;
+    // What is moved into one step's tree is not there for another.
+    let sharing = match mounted.placing {
+        Placing::Moved if mount.sharing == Sharing::Shared => Sharing::Locked,
+        _ => mount.sharing,
+    };
+    let (dir, lock) = claim(store, sharing, &name)?;
     mounted.keep.extend(lock.map(|lock| Box::new(lock) as Box<dyn Keep>));
     if !dir.exists() {
         // Two steps may get here at once: the loser uses what the winner made.
@@ -172,9 +199,7 @@ fn cache(
             fill_cache(store, mount, job, contexts, &dir)?;
         }
     }
-    let handle = detached(&dir)?;
-    mounted.handles.push(handle);
-    Ok(MountSource::Handle(mounted.handles.len() - 1))
+    mounted.source(&dir)
 }
 
 /// The cache's directory, and the lock that goes with it.
@@ -214,7 +239,8 @@ fn fill_cache(
     let tree = RootDir::open_host(draft.tree()).map_err(|e| trouble::of_files(e.into()))?;
     if mount.input.is_none() {
         let place = tree.dir().itself();
-        let owned = place.chown(mount.uid, mount.gid).and_then(|()| place.chmod(mount.mode.unwrap_or(0o755)));
+        let owned = forge_store::tree::owner::set(place, mount.uid, mount.gid, store.layers().xattrs())
+            .and_then(|()| place.chmod(mount.mode.unwrap_or(0o755)));
         owned.map_err(|e| trouble::of_files(e.into()))?;
     }
     std::fs::rename(draft.tree(), dir).map_err(|e| io_trouble("create", dir, &e))

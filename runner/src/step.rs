@@ -13,13 +13,14 @@ use forge_solver::op::{RunOp, Ulimit, types};
 use forge_solver::{Job, StepId, TroubleKind, WorldError};
 use forge_store::{Draft, Snapshot, Store};
 
-use crate::files::{LocalContext, StackView, Upper};
-use crate::mounts::{self, Mounted};
+use crate::files::LocalContext;
+use crate::isolation::{Climbed, Rung};
+use crate::mounts::{self, Mounted, Placing};
 use crate::network::resolv_conf::hosts;
 use crate::network::{Backend, Chosen, Lease, Networks, Options};
+use crate::roots::{Attempt, Roots};
 use crate::sandbox::spec::{
-    self, Limits, Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, Upper as UpperDirs,
-    User,
+    Limits, Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, User,
 };
 use crate::secrets::Secrets;
 use crate::zygote::{self, Running, Zygote};
@@ -38,6 +39,10 @@ pub struct Settings {
     pub secrets: Secrets,
     /// What a step may use, and whom it knows.
     pub bounds: Bounds,
+    /// How far steps are set apart from this machine.
+    pub isolation: Climbed,
+    /// Whether steps get fewer rights than other builders give them.
+    pub hardened: bool,
 }
 
 /// What the user grants every step; no part of any key.
@@ -90,8 +95,13 @@ pub struct Steps<'a> {
     secrets: Secrets,
     bounds: Bounds,
     networks: Networks,
+    roots: Roots<'a>,
+    isolation: Climbed,
+    hardened: bool,
     /// What the networks are was said.
     told: AtomicBool,
+    /// What the rung lacks was said.
+    told_rung: AtomicBool,
     running: Mutex<HashMap<StepId, Arc<Running>>>,
     cancelled: AtomicBool,
 }
@@ -103,6 +113,9 @@ impl<'a> Steps<'a> {
             store,
             zygote: Mutex::new(None),
             secrets: settings.secrets,
+            roots: Roots::new(store, &settings.isolation, &settings.search_path),
+            isolation: settings.isolation,
+            hardened: settings.hardened,
             networks: Networks::new(Options {
                 runtime_dir: settings.runtime_dir,
                 search_path: settings.search_path,
@@ -111,6 +124,7 @@ impl<'a> Steps<'a> {
             }),
             bounds: settings.bounds,
             told: AtomicBool::new(false),
+            told_rung: AtomicBool::new(false),
             running: Mutex::new(HashMap::new()),
             cancelled: AtomicBool::new(false),
         }
@@ -142,19 +156,20 @@ impl<'a> Steps<'a> {
         draft: &Draft,
         contexts: &HashMap<String, Arc<LocalContext>>,
     ) -> Result<(), WorldError> {
-        let view = StackView::open(self.store, below).map_err(trouble::of_files)?;
-        // The layer's root directory looks as the one below; overlayfs shows the upper one's metadata.
-        let upper = Upper::new(draft, &view, self.store.layers().xattrs()).map_err(trouble::of_files)?;
-        upper.finish().map_err(trouble::of_files)?;
-        let mounted = mounts::prepare(self.store, op, job, contexts, &self.secrets)?;
+        self.check_rung(op, job)?;
+        let mounted = mounts::prepare(self.store, op, job, contexts, &self.secrets, self.placing())?;
         let mut lease = self.network(op, job)?;
         if let (Some(lease), types::Security::Insecure) = (&mut lease, op.security) {
             lease.taint();
         }
-        let mut spec = SandboxSpec::new(self.rootfs(below, draft)?, op.args.clone());
+        let nowhere = Rootfs::Directory { path: PathBuf::new(), read_only: true };
+        let mut spec = SandboxSpec::new(nowhere, op.args.clone());
         spec.env = environment(op);
         spec.cwd.clone_from(&op.cwd);
-        spec.network = lease.as_ref().map_or(plain_network(op), Lease::network);
+        spec.network = match self.isolation.rung {
+            Rung::Chroot => Network::Host,
+            _ => lease.as_ref().map_or(plain_network(op), Lease::network),
+        };
         spec.resolv_conf =
             Some(lease.as_ref().map_or_else(crate::network::resolv_conf::for_host, Lease::resolv_conf));
         spec.hosts = Some(hosts(&spec.hostname, &self.bounds.hosts_for(lease.as_ref())?));
@@ -163,17 +178,56 @@ impl<'a> Steps<'a> {
         spec.rlimits = rlimits(&op.ulimits, job);
         spec.shm_size_bytes = op.shm_size.unwrap_or(spec.shm_size_bytes);
         spec.security = match op.security {
+            types::Security::Sandbox if self.hardened => Security::hardened(),
             types::Security::Sandbox => Security::sandbox(),
             types::Security::Insecure => Security::insecure(),
         };
         spec.user = User::Named(op.user.clone());
         spec.mounts.extend(script(op));
-        let Mounted { mounts, mut handles, env, keep: _keep } = mounted;
+        let Mounted { mounts, mut handles, env, keep: _keep, .. } = mounted;
         spec.env.extend(env);
         spec.mounts.extend(mounts);
         devices::add(&op.devices, &mut spec, &mut handles, job)?;
-        let end = self.start(&spec, handles, lease.as_ref(), job)?;
-        judge(end, op)
+        let note = |text| job.events.emit(Event::Note { step: job.step, text });
+        let (exit, said) = self.roots.run(below, draft, &note, &mut |rootfs| {
+            spec.rootfs = rootfs;
+            let handles = handles.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
+            self.start(&spec, handles.map_err(trouble::of_sandbox)?, lease.as_ref(), job)
+        })?;
+        judge(exit, said, op)
+    }
+
+    /// Refuses what the rung cannot give, and says once what it lacks.
+    fn check_rung(&self, op: &RunOp, job: &Job<'_>) -> Result<(), WorldError> {
+        let rung = self.isolation.rung;
+        if rung == Rung::None {
+            let (reason, remedy) = self.isolation.refusal_of_steps();
+            let message = format!("RUN cannot be executed here, only files can be copied: {reason}");
+            return Err(WorldError::new(TroubleKind::Sandbox, message).hint(remedy));
+        }
+        if rung == Rung::Chroot && op.network == types::Network::None {
+            let message =
+                "RUN --network=none needs a network namespace, which isolation `chroot` does not have";
+            return Err(
+                WorldError::new(TroubleKind::Sandbox, message).hint("see `forge doctor` for how to have one")
+            );
+        }
+        if rung == Rung::Chroot && !op.devices.is_empty() {
+            let message = "RUN --device needs mounts, which isolation `chroot` does not have";
+            return Err(WorldError::new(TroubleKind::Sandbox, message)
+                .hint("see `forge doctor` for how to have them"));
+        }
+        if !self.told_rung.swap(true, Ordering::Relaxed)
+            && let Some(text) = self.isolation.remark()
+        {
+            job.events.emit(Event::Note { step: job.step, text });
+        }
+        Ok(())
+    }
+
+    /// Whether mounts travel as descriptors or lie where they are found.
+    fn placing(&self) -> Placing {
+        if self.isolation.rung.has_namespaces() { Placing::Detached } else { Placing::Moved }
     }
 
     fn start(
@@ -182,14 +236,16 @@ impl<'a> Steps<'a> {
         handles: Vec<OwnedFd>,
         lease: Option<&Lease<'_>>,
         job: &Job<'_>,
-    ) -> Result<End, WorldError> {
+    ) -> Result<Attempt<Said>, WorldError> {
         let cgroup =
             Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
         let (stdio, output) = output::pipe().map_err(trouble::of_sandbox)?;
         let zygote = self.zygote()?;
         let netns = lease.and_then(Lease::netns);
-        let running =
-            zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }).map_err(trouble::of_zygote)?;
+        let running = match zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }) {
+            Err(zygote::ZygoteError::Sandbox(failure)) => return Ok(Err(failure)),
+            other => other.map_err(trouble::of_zygote)?,
+        };
         let running = Arc::new(running);
         lock(&self.running).insert(job.step, running.clone());
         if self.cancelled.load(Ordering::SeqCst) {
@@ -202,8 +258,7 @@ impl<'a> Steps<'a> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(WorldError::new(TroubleKind::Cancelled, "cancelled"));
         }
-        let exit = end.map_err(|failure| trouble::of_start(&failure))?;
-        Ok(End { exit, out_of_pids, output })
+        Ok(end.map(|exit| (exit, Said { out_of_pids, output })))
     }
 
     /// What to say of a step that goes on although it was asked to end; once.
@@ -227,16 +282,9 @@ impl<'a> Steps<'a> {
         Ok(slot.insert(Arc::new(zygote)).clone())
     }
 
-    fn rootfs(&self, below: &Snapshot, draft: &Draft) -> Result<Rootfs, WorldError> {
-        let lowers = self.store.layers().stack(below).map_err(trouble::of_store)?;
-        let xattrs = marks(self.store);
-        let upper = UpperDirs { upper: draft.tree(), work: draft.work() };
-        Ok(Rootfs::Overlay { lowers, upper: Some(upper), xattrs })
-    }
-
     /// The way out for a step with the default network; none for the others.
     fn network(&self, op: &RunOp, job: &Job<'_>) -> Result<Option<Lease<'_>>, WorldError> {
-        if op.network != types::Network::Default {
+        if op.network != types::Network::Default || self.isolation.rung == Rung::Chroot {
             return Ok(None);
         }
         let lease = self.networks.lease().map_err(trouble::of_sandbox)?;
@@ -250,9 +298,8 @@ impl<'a> Steps<'a> {
     }
 }
 
-/// How a step went.
-struct End {
-    exit: Exit,
+/// What there is to say of a step beside its exit code.
+struct Said {
     /// Its limit on processes, if it met it.
     out_of_pids: Option<u64>,
     /// The last of its output.
@@ -267,14 +314,6 @@ fn remark(chosen: &Chosen) -> String {
         "warning: steps use the host's network, because nothing better works here ({})",
         refused.join("; ")
     )
-}
-
-/// How overlayfs' marks are written in a store's trees, in the sandbox's terms.
-pub(crate) fn marks(store: &Store) -> spec::OverlayXattrs {
-    match store.layers().xattrs() {
-        forge_store::tree::OverlayXattrs::Trusted => spec::OverlayXattrs::Trusted,
-        forge_store::tree::OverlayXattrs::User => spec::OverlayXattrs::User,
-    }
 }
 
 fn plain_network(op: &RunOp) -> Network {
@@ -319,7 +358,7 @@ fn script(op: &RunOp) -> Option<Mount> {
 }
 
 /// What a step's end means for the build.
-fn judge(End { exit, out_of_pids, output }: End, op: &RunOp) -> Result<(), WorldError> {
+fn judge(exit: Exit, Said { out_of_pids, output }: Said, op: &RunOp) -> Result<(), WorldError> {
     if exit == Exit::Code(0) {
         return Ok(());
     }

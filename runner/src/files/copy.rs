@@ -10,7 +10,7 @@ use forge_solver::matching::{Chmod, IgnoreDirectory};
 use forge_solver::op::{CopyOp, CopySource, Selection, Unpack};
 use forge_store::layer::unpack::Owner;
 use forge_store::rootdir::{Dir, FileKind, NewDir, RootDir, Stat};
-use forge_store::tree::OverlayXattrs;
+use forge_store::tree::{OverlayXattrs, owner};
 use forge_store::{Draft, layer};
 
 use super::error::{At, FilesError};
@@ -149,7 +149,7 @@ impl Copier<'_> {
         file.write_all(content.as_bytes()).at("write", &shown(&dest))?;
         let at = dir.at(&name)?;
         let (uid, gid) = self.chown.unwrap_or((0, 0));
-        at.chown(uid, gid)?;
+        owner::set(at, uid, gid, self.marks)?;
         let mode = self.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
         Ok(at.chmod(mode)?)
     }
@@ -279,14 +279,14 @@ impl Copier<'_> {
             let (parent, name) = self.place(dest)?;
             parent.at(&name)?.create_dir(new.mode)?;
             let dir = parent.at(&name)?.open_dir()?;
-            own(&dir, new)?;
+            own(&dir, new, self.marks)?;
             self.upper.hide_below(&dir, dest)?;
             return Ok(dir);
         }
         let parent = dest.parent().unwrap_or(Path::new(""));
         self.upper.dir(parent, self.new_parent())?;
         let dir = self.upper.dir(dest, new)?;
-        own(&dir, new)?;
+        own(&dir, new, self.marks)?;
         Ok(dir)
     }
 
@@ -320,7 +320,7 @@ impl Copier<'_> {
             }
         }
         let (uid, gid) = self.owner(stat);
-        at.chown(uid, gid)?;
+        owner::set(at, uid, gid, self.marks)?;
         if stat.kind != FileKind::Symlink {
             at.chmod(self.mode(stat))?;
             for (attribute, value) in view.xattrs(source)? {
@@ -373,7 +373,7 @@ impl Copier<'_> {
 }
 
 /// Copies a file's bytes, in the kernel where it can, and sees to it that nobody changed them meanwhile.
-fn copy_bytes(view: &dyn TreeView, source: &Path, mut to: &File) -> Result<(), FilesError> {
+pub(crate) fn copy_bytes(view: &dyn TreeView, source: &Path, mut to: &File) -> Result<(), FilesError> {
     let (mut from, before) = view.open(source)?;
     let copied = io::copy(&mut from, &mut to).at("copy", source)?;
     let after = Stat::of_fd(&from).at("stat", source)?;

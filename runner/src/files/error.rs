@@ -60,6 +60,14 @@ pub enum FilesError {
         /// What it is.
         kind: &'static str,
     },
+    /// A step made something that would mean another thing in a layer.
+    #[error("keep {what} at /{} in a layer: a layer uses it as a mark of its own", path.display())]
+    Unkept {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        what: String,
+    },
     /// A file that changed while it was read.
     #[error("{} changed while it was read", .0.display())]
     Changed(PathBuf),

@@ -16,6 +16,8 @@ mod workdir;
 
 pub use context::LocalContext;
 pub use copy::copy;
+pub(crate) use copy::copy_bytes;
+pub(crate) use error::At;
 pub use error::FilesError;
 pub use hash::{hash_selection, list_selection};
 pub use owner::lookup_owner;

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use forge_store::rootdir::{Dir, FileKind, Mtime, NewDir, Stat};
-use forge_store::tree::OverlayXattrs;
+use forge_store::tree::{OverlayXattrs, owner};
 use forge_store::{Draft, RootDir};
 
 use super::error::FilesError;
@@ -65,7 +65,7 @@ impl<'a> Upper<'a> {
                     let made = place.open_dir()?;
                     match below {
                         Some(stat) => self.copy_up(&at, made.clone(), &stat)?,
-                        None => own(&made, new)?,
+                        None => own(&made, new, self.marks)?,
                     }
                     made
                 }
@@ -89,7 +89,7 @@ impl<'a> Upper<'a> {
 
     fn copy_up(&self, path: &Path, dir: Dir, stat: &Stat) -> Result<(), FilesError> {
         let place = dir.itself();
-        place.chown(stat.uid, stat.gid)?;
+        owner::set(place, stat.uid, stat.gid, self.marks)?;
         place.chmod(stat.mode)?;
         for (name, value) in self.below.xattrs(path)? {
             place.set_xattr(&name, &value)?;
@@ -128,9 +128,9 @@ impl<'a> Upper<'a> {
 }
 
 /// Gives a directory that was just made its owner and mode.
-pub fn own(dir: &Dir, new: NewDir) -> Result<(), FilesError> {
+pub fn own(dir: &Dir, new: NewDir, marks: OverlayXattrs) -> Result<(), FilesError> {
     if let Some((uid, gid)) = new.owner {
-        dir.itself().chown(uid, gid)?;
+        owner::set(dir.itself(), uid, gid, marks)?;
     }
     Ok(dir.itself().chmod(new.mode)?)
 }

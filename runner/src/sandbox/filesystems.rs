@@ -16,7 +16,7 @@ use super::spec::SandboxSpec;
 use super::workshop::{Workshop, device};
 
 /// Device nodes that every sandbox has: name, major, minor.
-const NODES: [(&str, (u32, u32)); 6] = [
+pub(super) const NODES: [(&str, (u32, u32)); 6] = [
     ("null", (1, 3)),
     ("zero", (1, 5)),
     ("full", (1, 7)),
@@ -26,7 +26,7 @@ const NODES: [(&str, (u32, u32)); 6] = [
 ];
 
 /// Symbolic links in /dev.
-const LINKS: [(&str, &str); 5] = [
+pub(super) const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),

@@ -5,20 +5,22 @@
 //! the kernel then kills whatever is left in the PID namespace. It cannot be dumped or traced by the step.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, kill_process, set_dumpable_behavior,
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_dumpable_behavior,
     set_parent_process_death_signal, wait,
 };
 
 use super::capabilities::Capabilities;
+use super::process::Shared;
 use super::process::{self, Streams};
 use super::report::{At, Exit, Failure, Phase, Report};
-use super::spec::{Network, SandboxSpec};
-use super::{identity, privileges, tree};
+use super::spec::{Network, Rootfs, SandboxSpec};
+use super::{bare, identity, privileges, tree};
 use crate::seccomp::Program;
 use crate::sys::{self, Cloned};
 use crate::user::Ids;
@@ -45,7 +47,6 @@ pub(crate) fn tell(control: &OwnedFd, report: &Report) {
 }
 
 fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Result<Exit, Failure> {
-    set_parent_process_death_signal(Some(Signal::KILL)).at(Phase::Internal, "death signal")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Phase::Internal, "dumpable flag")?;
     // The zygote ignores it, to have its children reaped.
     sys::restore_default(libc::SIGCHLD).at(Phase::Internal, "signals")?;
@@ -55,17 +56,50 @@ fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Resul
 
     let Opened { envelope, streams, netns, cgroups, handles } = Opened::from(descriptors)?;
     let mut spec = envelope.spec;
+    if let Rootfs::Chroot { path, aside } = &spec.rootfs {
+        let (path, aside) = (path.clone(), aside.clone());
+        return live_in_a_directory(spec, (&path, &aside), streams, cgroups, filter, (control, &children));
+    }
+    set_parent_process_death_signal(Some(Signal::KILL)).at(Phase::Internal, "death signal")?;
     join_cgroups(cgroups)?;
     enter_network(netns, spec.network)?;
     rustix::system::sethostname(spec.hostname.as_bytes()).at(Phase::Namespaces, "host name")?;
     let (ids, remains) = tree::build(&spec, &envelope.skeleton, handles)?;
     identity::add_home(&mut spec.env, &ids);
-    let process = start(&spec, &ids, streams, filter, control)?;
+    let process = start(&spec, &ids, streams, filter, control, None)?;
     let keep = if remains.need_unmounting() { INIT_WITH_MOUNTS } else { Capabilities::INIT.bits() };
     privileges::keep_only(Capabilities::from_bits(keep))?;
-    let exit = supervise(control, &children, process);
+    let exit = supervise(control, &children, process, kill_all);
     kill_all();
     remains.take_back();
+    exit
+}
+
+/// The same where nothing can be had but another root directory. This process is no PID 1: it adopts what the step
+/// leaves, and it outlives a caller that was killed for as long as it takes to end that.
+fn live_in_a_directory(
+    mut spec: SandboxSpec,
+    (root, aside): (&Path, &Path),
+    streams: Streams,
+    cgroups: Vec<OwnedFd>,
+    filter: &Program,
+    (control, children): (&OwnedFd, &OwnedFd),
+) -> Result<Exit, Failure> {
+    rustix::process::set_child_subreaper(Some(getpid())).at(Phase::Internal, "subreaper")?;
+    for file in cgroups {
+        rustix::io::write(&file, b"0").at(Phase::Cgroup, "cgroup.procs")?;
+    }
+    bare::narrow(&mut spec);
+    let is_filtered = crate::isolation::is_filtered();
+    let laid = bare::Laid::lay(root, aside, &spec)?;
+    let ids = identity::of(&spec.user, laid.root().as_fd());
+    let process = ids.and_then(|ids| {
+        identity::add_home(&mut spec.env, &ids);
+        start(&spec, &ids, streams, filter, control, Some(Shared { root: laid.root(), is_filtered }))
+    });
+    let exit = process.and_then(|process| supervise(control, children, process, bare::kill_descendants));
+    bare::kill_descendants();
+    laid.lift();
     exit
 }
 
@@ -108,7 +142,6 @@ fn join_cgroups(procs: Vec<OwnedFd>) -> Result<(), Failure> {
 }
 
 fn enter_network(netns: Option<OwnedFd>, network: Network) -> Result<(), Failure> {
-    use std::os::fd::AsFd;
     match (netns, network) {
         (Some(namespace), _) => {
             let kind = Some(rustix::thread::LinkNameSpaceType::Network);
@@ -130,19 +163,20 @@ fn start(
     streams: Streams,
     filter: &Program,
     control: &OwnedFd,
+    shared: Option<Shared<'_>>,
 ) -> Result<Pid, Failure> {
     match sys::clone_process(0, None).at(Phase::Namespaces, "process of the step")? {
         Cloned::Parent { pid, .. } => Ok(pid),
         Cloned::Child => {
-            let failure = process::run(spec, ids, &streams, filter);
+            let failure = process::run(spec, ids, &streams, filter, shared);
             tell(control, &Report::Failed(failure));
             crate::zygote::leave(127)
         }
     }
 }
 
-/// Reaps and forwards until the step's process ends.
-fn supervise(control: &OwnedFd, children: &OwnedFd, process: Pid) -> Result<Exit, Failure> {
+/// Reaps and forwards until the step's process ends. If the caller goes away first, `end` ends everything.
+fn supervise(control: &OwnedFd, children: &OwnedFd, process: Pid, end: fn()) -> Result<Exit, Failure> {
     loop {
         if let Some(exit) = reap(process).at(Phase::Internal, "wait for processes")? {
             return Ok(exit);
@@ -153,7 +187,7 @@ fn supervise(control: &OwnedFd, children: &OwnedFd, process: Pid) -> Result<Exit
             Err(error) => return Err(error).at(Phase::Internal, "poll"),
         }
         if !ready[0].revents().is_empty() && !forward(control, process) {
-            kill_all();
+            end();
         }
         let mut pending = [0_u8; 128];
         while rustix::io::read(children, &mut pending).is_ok() {}

@@ -6,6 +6,7 @@
 pub mod capabilities;
 pub mod spec;
 
+mod bare;
 mod filesystems;
 mod identity;
 pub(crate) mod init;

@@ -160,6 +160,6 @@ pub(super) fn times(stat: &Stat) -> Timestamps {
     }
 }
 
-fn same_times(left: &Timestamps, right: &Timestamps) -> bool {
+pub(super) fn same_times(left: &Timestamps, right: &Timestamps) -> bool {
     left.last_modification == right.last_modification
 }

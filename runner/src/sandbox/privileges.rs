@@ -26,13 +26,15 @@ const DEFAULT_RLIMITS: [(&str, Option<u64>, Option<u64>); 4] = [
     ("stack", Some(8 << 20), None),
 ];
 
-/// Takes every other capability out of the bounding set. Needs CAP_SETPCAP, so before the rest is dropped.
-pub(super) fn limit_bounding_set(keep: Capabilities) -> Result<(), Failure> {
+/// Takes every other capability out of the bounding set. Needs CAP_SETPCAP, so before the rest is dropped; a poor
+/// container may have taken that away, and with it most of what the set could bound.
+pub(super) fn limit_bounding_set(keep: Capabilities, may_be_forbidden: bool) -> Result<(), Failure> {
     for index in (0..CAPABILITY_NUMBERS).filter(|index| !keep.contains(*index)) {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << index)) {
             Ok(()) => {}
             // Numbers start at 0 without gaps: the first unknown one ends the list.
             Err(Errno::INVAL) => break,
+            Err(Errno::PERM) if may_be_forbidden => break,
             Err(error) => {
                 return Err(Failure::new(Phase::Privileges, "capability bounding set", &error.into()));
             }

@@ -5,13 +5,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::Mode;
-use rustix::process::{chdir, getcwd, ioctl_tiocsctty, setsid, umask};
+use rustix::process::{
+    Signal, chdir, chroot, fchdir, getcwd, ioctl_tiocsctty, set_parent_process_death_signal, setsid, umask,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin};
 use rustix::thread::set_no_new_privs;
 
 use super::privileges;
 use super::report::{At, Failure, Phase};
 use super::spec::{DEFAULT_PATH, SandboxSpec};
+use crate::isolation::{Capability, has_capability};
 use crate::seccomp::Program;
 use crate::sys;
 use crate::user::Ids;
@@ -23,33 +26,66 @@ pub(super) struct Streams {
     pub(super) stderr: OwnedFd,
 }
 
+/// A process that shares the machine's namespaces: it changes its root directory, and does without the rights that its
+/// surroundings took from it before.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    /// The root directory to be.
+    pub(super) root: &'a OwnedFd,
+    /// A container's own filter is on already, and ours says little more.
+    pub(super) is_filtered: bool,
+}
+
 /// Turns this process into the step's program. Returns only if that failed.
-pub(super) fn run(spec: &SandboxSpec, ids: &Ids, streams: &Streams, filter: &Program) -> Failure {
-    match confine(spec, ids, streams, filter).and_then(|()| enter_directory(&spec.cwd)) {
+pub(super) fn run(
+    spec: &SandboxSpec,
+    ids: &Ids,
+    streams: &Streams,
+    filter: &Program,
+    shared: Option<Shared<'_>>,
+) -> Failure {
+    match confine(spec, ids, streams, filter, shared).and_then(|()| enter_directory(&spec.cwd)) {
         Ok(()) => exec(spec),
         Err(failure) => failure,
     }
 }
 
-fn confine(spec: &SandboxSpec, ids: &Ids, streams: &Streams, filter: &Program) -> Result<(), Failure> {
+fn confine(
+    spec: &SandboxSpec,
+    ids: &Ids,
+    streams: &Streams,
+    filter: &Program,
+    shared: Option<Shared<'_>>,
+) -> Result<(), Failure> {
     let security = &spec.security;
     setsid().at(Phase::Privileges, "session")?;
     connect(streams, spec.terminal).at(Phase::Privileges, "standard streams")?;
+    if let Some(shared) = shared {
+        fchdir(shared.root).and_then(|()| chroot(".")).at(Phase::Rootfs, "enter the new root")?;
+    }
     sys::close_on_exec_from(3).at(Phase::Privileges, "close descriptors")?;
     umask(Mode::from_raw_mode(0o022));
     privileges::set_rlimits(&spec.rlimits)?;
-    join_keyring()?;
-    privileges::limit_bounding_set(security.capabilities)?;
-    if security.no_new_privs {
+    join_keyring(shared.is_some())?;
+    privileges::limit_bounding_set(security.capabilities, shared.is_some())?;
+    let is_filtered = shared.is_some_and(|shared| shared.is_filtered);
+    let loads_filter = security.seccomp && !is_filtered;
+    // A filter may be loaded by CAP_SYS_ADMIN or by those who can gain no rights any more.
+    let must_give_up = loads_filter && shared.is_some() && !has_capability(Capability::SysAdmin);
+    if security.no_new_privs || must_give_up {
         set_no_new_privs(true).at(Phase::Privileges, "no_new_privs")?;
     }
     // While CAP_SYS_ADMIN is still there: without it, and without no_new_privs, no filter may be loaded. All calls
     // that follow are ones the filter allows.
-    if security.seccomp {
+    if loads_filter {
         sys::load_seccomp_filter(filter.instructions()).at(Phase::Privileges, "seccomp filter")?;
     }
     privileges::become_user(ids, security)?;
     privileges::drop_capabilities(ids, security)?;
+    if shared.is_some() {
+        // Where no PID namespace ends with its first process. Changes of ids take it away, so it comes last.
+        set_parent_process_death_signal(Some(Signal::KILL)).at(Phase::Privileges, "death signal")?;
+    }
     sys::unblock_all().at(Phase::Privileges, "signals")
 }
 
@@ -63,10 +99,11 @@ fn connect(streams: &Streams, terminal: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A kernel without keyrings has none to leave.
-fn join_keyring() -> Result<(), Failure> {
+/// A kernel without keyrings has none to leave, and a container that forbids the call hides them.
+fn join_keyring(may_be_forbidden: bool) -> Result<(), Failure> {
     match sys::join_session_keyring() {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        Err(error) if may_be_forbidden && error.raw_os_error() == Some(libc::EPERM) => Ok(()),
         other => other.at(Phase::Privileges, "session keyring"),
     }
 }

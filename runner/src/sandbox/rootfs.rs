@@ -72,6 +72,18 @@ impl Root {
                     .at(Phase::Rootfs, path.display().to_string())?;
                 Ok(Root { mount, shadow: None })
             }
+            Rootfs::Mounted { path, .. } => {
+                let mount = mounts::copy_path(path, false).at(Phase::Rootfs, path.display().to_string())?;
+                crate::sys::set_mount_attributes(&mount, attributes, false)
+                    .at(Phase::Rootfs, path.display().to_string())?;
+                Ok(Root { mount, shadow: None })
+            }
+            // Nothing is ever mounted for it; see `bare`.
+            Rootfs::Chroot { path, .. } => Err(Failure {
+                phase: Phase::Internal,
+                object: format!("{} is no root to mount", path.display()),
+                errno: 0,
+            }),
             Rootfs::Overlay { lowers, upper, xattrs } => {
                 let overlay =
                     Overlay { lowers, upper: upper.as_ref(), xattrs: *xattrs, skeleton, attributes };

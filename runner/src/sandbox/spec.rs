@@ -108,6 +108,29 @@ pub enum Rootfs {
         /// Whether nothing in it may be written.
         read_only: bool,
     },
+    /// A directory as another program's mount namespace shows it, and otherwise used as [`Rootfs::Directory`] is.
+    Mounted {
+        /// The directory there.
+        path: PathBuf,
+        /// The program's process id.
+        program: u32,
+    },
+    /// A directory that becomes the root by `chroot(2)`: no namespace is made and nothing is mounted. What the spec
+    /// mounts is laid into it, and taken out again when the sandbox ends.
+    Chroot {
+        /// The directory on the host; nobody else uses it meanwhile.
+        path: PathBuf,
+        /// An empty directory of the same file system, for what is covered.
+        aside: PathBuf,
+    },
+}
+
+impl Rootfs {
+    /// Whether the sandbox has namespaces of its own.
+    #[must_use]
+    pub const fn has_namespaces(&self) -> bool {
+        !matches!(self, Rootfs::Chroot { .. })
+    }
 }
 
 /// The writable part of an overlay: two directories of one file system that no other mount uses.

@@ -62,6 +62,9 @@ pub(super) fn build(
     skeleton: &Path,
     handles: Vec<OwnedFd>,
 ) -> Result<(Ids, Remains), Failure> {
+    if let Rootfs::Mounted { program, .. } = &spec.rootfs {
+        share_mounts(*program).at(Phase::Rootfs, "mounts of the program that stacks the layers")?;
+    }
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .at(Phase::Rootfs, "private propagation")?;
     let workshop = Workshop::open().at(Phase::Rootfs, "tmpfs for generated files")?;
@@ -97,6 +100,15 @@ fn enter(root: &OwnedFd) -> Result<(), Failure> {
         unmount(".", UnmountFlags::DETACH).at(Phase::Rootfs, format!("detach the {mount}"))?;
     }
     rustix::process::chdir("/").at(Phase::Rootfs, "enter the new root")
+}
+
+/// Makes this mount namespace a copy of another process's.
+fn share_mounts(process: u32) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = openat(CWD, format!("/proc/{process}/ns/mnt"), flags, Mode::empty())?;
+    let kind = Some(rustix::thread::LinkNameSpaceType::Mount);
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), kind)?;
+    crate::sys::unshare(libc::CLONE_NEWNS)
 }
 
 /// The mount points that the rootfs itself must have. One that lies inside another mount is that mount's business.
@@ -142,7 +154,7 @@ struct Furnisher<'a> {
 impl Furnisher<'_> {
     /// In a plain directory the missing mount points are made on the spot. An overlay has them already.
     fn prepare(&mut self, spec: &SandboxSpec, wanted: &[Wanted]) -> Result<(), Failure> {
-        if !matches!(spec.rootfs, Rootfs::Directory { .. }) {
+        if matches!(spec.rootfs, Rootfs::Overlay { .. }) {
             return Ok(());
         }
         for point in wanted {

@@ -9,7 +9,7 @@ mod process;
 mod signals;
 
 pub(crate) use interface::bring_up_loopback;
-pub(crate) use mount::set_mount_attributes;
+pub(crate) use mount::{in_own_mounts, set_mount_attributes};
 pub(crate) use process::{
     Cloned, clone_process, close, close_from, close_on_exec_from, die_with_this_thread, execve, exit_at_once,
     join_session_keyring, kill_everyone, load_seccomp_filter, set_user_ids, unshare,

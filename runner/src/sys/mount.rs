@@ -1,4 +1,4 @@
-//! `mount_setattr(2)`, which rustix lacks.
+//! `mount_setattr(2)`, which rustix lacks, and mounts of a program of our own.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -35,4 +35,19 @@ pub(crate) fn set_mount_attributes(
         )
     };
     super::checked(result).map(drop)
+}
+
+/// Has the program that `command` starts run in a mount namespace of its own, from which nothing comes back.
+pub(crate) fn in_own_mounts(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure makes two system calls with static strings, which is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            super::checked(libc::unshare(libc::CLONE_NEWNS).into())?;
+            let flags = libc::MS_REC | libc::MS_PRIVATE;
+            let nothing = std::ptr::null();
+            super::checked(libc::mount(nothing, c"/".as_ptr(), nothing, flags, nothing.cast()).into())
+                .map(drop)
+        });
+    }
 }

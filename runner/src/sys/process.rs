@@ -39,7 +39,15 @@ pub(crate) fn clone_process(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> 
     }
     // SAFETY: no new stack, no shared memory and no thread-local set-up are asked for, so the child runs on its own
     // copy of this stack; `args` and `pidfd` outlive the call.
-    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    let mut result =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    // Containers' seccomp profiles hide clone3, whose flags they cannot check; the older call does the same but for
+    // the cgroup.
+    if result < 0 && cgroup.is_none() && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
+        let flags = args.flags | args.exit_signal;
+        // SAFETY: as above: no stack, no shared memory; the third argument is where the kernel writes the pidfd.
+        result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, &raw mut pidfd, 0_usize, 0_usize) };
+    }
     match Pid::from_raw(super::checked(result)? as libc::pid_t) {
         None => Ok(Cloned::Child),
         // SAFETY: the kernel wrote a new descriptor into `pidfd`, and nobody else owns it.

@@ -26,6 +26,9 @@ use crate::sys::{self, Cloned};
 pub enum Mapping {
     /// Root is the user; 1 and up are the user's subordinate ids.
     Subids(Subids),
+    /// Every id that exists here, as itself: for root that may not make other namespaces. First id and count, of
+    /// users and of groups.
+    Own((Vec<IdRange>, Vec<IdRange>)),
     /// Root is the user, and there is nobody else.
     Single,
 }
@@ -67,6 +70,28 @@ pub enum UsernsError {
     },
 }
 
+impl UsernsError {
+    /// What to do, as a command where there is one.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            UsernsError::Forbidden { remedy, .. } => (*remedy).to_owned(),
+            UsernsError::Refused(_) => {
+                "in a container: docker run --security-opt seccomp=unconfined".to_owned()
+            }
+            UsernsError::Map { tool, .. } if tool.starts_with("/proc") => {
+                "docker run --cap-add=SETUID --cap-add=SETGID --cap-add=SETFCAP".to_owned()
+            }
+            UsernsError::Map { tool, .. } => {
+                format!("as root: chmod u+s {tool}, and no `nosuid` mount over it")
+            }
+            UsernsError::Inside { .. } => {
+                "a kernel of version 5.12 or newer, without a policy against it".to_owned()
+            }
+        }
+    }
+}
+
 /// Settings that forbid user namespaces: path, the value that forbids, and what to do.
 const SETTINGS: [(&str, &str, &str, &str); 3] = [
     (
@@ -103,7 +128,13 @@ pub fn enter(mapping: &Mapping) -> Result<(), UsernsError> {
             unshare_user()?;
             map_one(uid, gid)?;
         }
-        Mapping::Subids(subids) => map_by_helper(subids, uid, gid)?,
+        Mapping::Subids(subids) => map_by_helper(&subids.newuidmap.display().to_string(), |target| {
+            map(&subids.newuidmap, target, uid, &subids.uids)
+                .and_then(|()| map(&subids.newgidmap, target, gid, &subids.gids))
+        })?,
+        Mapping::Own((uids, gids)) => map_by_helper("/proc/PID/uid_map", |target| {
+            write_map(target, "uid_map", uids).and_then(|()| write_map(target, "gid_map", gids))
+        })?,
     }
     become_root()?;
     sys::unshare(libc::CLONE_NEWNS).map_err(|error| blame(error, "create mount namespace"))?;
@@ -140,10 +171,9 @@ fn map_one(uid: u32, gid: u32) -> Result<(), UsernsError> {
     Ok(())
 }
 
-/// Only a process outside may map more than one id: a child that is cloned first and, when we are inside, calls the
-/// set-uid helpers on us.
-fn map_by_helper(subids: &Subids, uid: u32, gid: u32) -> Result<(), UsernsError> {
-    let failed = |message: String| UsernsError::Map { tool: subids.newuidmap.display().to_string(), message };
+/// Only a process outside may map more than one id: a child that is cloned first and, when we are inside, maps ours.
+fn map_by_helper(tool: &str, map: impl FnOnce(Pid) -> Result<(), String>) -> Result<(), UsernsError> {
+    let failed = |message: String| UsernsError::Map { tool: tool.to_owned(), message };
     let (mut ours, mut theirs) = UnixStream::pair().map_err(|error| failed(error.to_string()))?;
     let target = getpid();
     let helper = match sys::clone_process(0, None).map_err(|error| failed(error.to_string()))? {
@@ -151,7 +181,7 @@ fn map_by_helper(subids: &Subids, uid: u32, gid: u32) -> Result<(), UsernsError>
         Cloned::Child => {
             // Ours must not hold the pipe open, or a parent that dies would leave us waiting.
             drop(ours);
-            let _ = answer(&mut theirs, subids, target, uid, gid);
+            let _ = answer(&mut theirs, || map(target));
             crate::zygote::leave(0)
         }
     };
@@ -171,14 +201,38 @@ fn map_by_helper(subids: &Subids, uid: u32, gid: u32) -> Result<(), UsernsError>
 const DONE: &str = "done";
 
 /// The helper's side: wait until told, map, say how it went.
-fn answer(pipe: &mut UnixStream, subids: &Subids, target: Pid, uid: u32, gid: u32) -> io::Result<()> {
+fn answer(pipe: &mut UnixStream, map: impl FnOnce() -> Result<(), String>) -> io::Result<()> {
     let mut told = [0_u8; 1];
     if pipe.read(&mut told)? == 0 {
         return Ok(());
     }
-    let said = map(&subids.newuidmap, target, uid, &subids.uids)
-        .and_then(|()| map(&subids.newgidmap, target, gid, &subids.gids));
-    pipe.write_all(said.map_or_else(|message| message, |()| DONE.to_owned()).as_bytes())
+    pipe.write_all(map().map_or_else(|message| message, |()| DONE.to_owned()).as_bytes())
+}
+
+/// Every id of this namespace as itself.
+fn write_map(target: Pid, file: &str, ranges: &[IdRange]) -> Result<(), String> {
+    let lines: Vec<String> =
+        ranges.iter().map(|range| format!("{0} {0} {1}", range.first, range.count)).collect();
+    fs::write(format!("/proc/{}/{file}", target.as_raw_pid()), lines.join("\n"))
+        .map_err(|error| error.to_string())
+}
+
+/// The ids that exist in this user namespace, of users and of groups.
+pub(crate) fn own_ranges() -> Result<(Vec<IdRange>, Vec<IdRange>), String> {
+    let read = |file: &str| -> Result<Vec<IdRange>, String> {
+        let text = fs::read_to_string(file).map_err(|error| format!("read {file}: {error}"))?;
+        let ranges = text.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (first, _, count) = (words.next()?, words.next()?, words.next()?);
+            Some(IdRange { first: first.parse().ok()?, count: count.parse().ok()? })
+        });
+        Ok(ranges.collect())
+    };
+    let (uids, gids) = (read("/proc/self/uid_map")?, read("/proc/self/gid_map")?);
+    match uids.iter().map(|range| u64::from(range.count)).sum::<u64>() {
+        0 | 1 => Err("only one user id exists here".to_owned()),
+        _ => Ok((uids, gids)),
+    }
 }
 
 /// `newuidmap PID 0 UID 1 1 FIRST COUNT …`

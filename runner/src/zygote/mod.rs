@@ -159,7 +159,7 @@ impl Zygote {
         drop(theirs);
         let (bytes, descriptors) = wire::receive(&ours).map_err(ZygoteError::Send)?;
         match descriptors.into_iter().next() {
-            Some(init) => Ok(Running::new(ours, init, job.cgroup)),
+            Some(init) => Ok(Running::new(ours, init, job.cgroup, job.spec.rootfs.has_namespaces())),
             None if bytes.is_empty() => Err(ZygoteError::Send(io::ErrorKind::BrokenPipe.into())),
             None => match running::parse(&bytes) {
                 Err(failure) => Err(failure.into()),
@@ -193,6 +193,9 @@ impl Zygote {
     }
 
     fn namespaces_for(&self, job: &Job<'_>) -> u64 {
+        if !job.spec.rootfs.has_namespaces() {
+            return 0;
+        }
         let network = if job.spec.network == Network::None { libc::CLONE_NEWNET } else { 0 };
         self.namespaces | u64::from(network.cast_unsigned())
     }

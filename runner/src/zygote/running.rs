@@ -18,12 +18,19 @@ pub struct Running {
     control: OwnedFd,
     init: OwnedFd,
     cgroup: Option<Cgroup>,
+    /// With the first process everything ends. Otherwise that one ends everything, and must be asked to.
+    has_namespaces: bool,
     end: Mutex<Option<Result<Exit, Failure>>>,
 }
 
 impl Running {
-    pub(super) fn new(control: OwnedFd, init: OwnedFd, cgroup: Option<Cgroup>) -> Running {
-        Running { control, init, cgroup, end: Mutex::new(None) }
+    pub(super) fn new(
+        control: OwnedFd,
+        init: OwnedFd,
+        cgroup: Option<Cgroup>,
+        has_namespaces: bool,
+    ) -> Running {
+        Running { control, init, cgroup, has_namespaces, end: Mutex::new(None) }
     }
 
     /// Waits until the sandbox is gone: its processes, its mounts. Further calls give the same answer at once.
@@ -53,6 +60,10 @@ impl Running {
     /// Kills everything in the sandbox at once. [`Running::wait`] then says how it ended.
     pub fn kill(&self) {
         // Gone already is as good as killed.
+        if !self.has_namespaces {
+            let _ = self.signal(libc::SIGKILL);
+            return;
+        }
         let _ = pidfd_send_signal(&self.init, Signal::KILL);
     }
 

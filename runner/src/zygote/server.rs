@@ -32,10 +32,21 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
 
 fn answer(parcel: Parcel, socket: &OwnedFd, filter: &Program) {
     let cgroup = parcel.cgroup.as_ref().map(AsFd::as_fd);
-    match sys::clone_process(parcel.namespaces, cgroup) {
+    let mut cloned = sys::clone_process(parcel.namespaces, cgroup);
+    let is_hidden = |error: &io::Error| error.raw_os_error() == Some(libc::ENOSYS);
+    let joins = cgroup.is_some() && cloned.as_ref().err().is_some_and(is_hidden);
+    if joins {
+        cloned = sys::clone_process(parcel.namespaces, None);
+    }
+    match cloned {
         Ok(Cloned::Child) => {
             sys::close(socket);
             report_panics(&parcel.control);
+            if joins && let Err(error) = join(parcel.cgroup.as_ref()) {
+                let failure = Failure::new(Phase::Cgroup, "cgroup.procs", &error);
+                init::tell(&parcel.control, &Report::Failed(failure));
+                super::leave(0)
+            }
             init::run(parcel, filter);
             super::leave(0)
         }
@@ -48,6 +59,15 @@ fn answer(parcel: Parcel, socket: &OwnedFd, filter: &Program) {
             init::tell(&parcel.control, &Report::Failed(failure));
         }
     }
+}
+
+/// Moves this process into a cgroup v2 directory that it could not be born in.
+fn join(cgroup: Option<&OwnedFd>) -> io::Result<()> {
+    let Some(directory) = cgroup else { return Ok(()) };
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    let procs = rustix::fs::openat(directory, "cgroup.procs", flags, rustix::fs::Mode::empty())?;
+    rustix::io::write(procs, b"0")?;
+    Ok(())
 }
 
 /// Standard error is closed here, so the caller has to carry the message of a bug in PID 1.
