@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::image_flags::ImageFlags;
+use crate::isolation_flags::IsolationFlags;
 use crate::step_flags::StepFlags;
 
 /// Builds OCI images from Dockerfiles: one binary, no daemon.
@@ -175,6 +176,9 @@ pub struct Build {
     pub lock: crate::locking::LockFlags,
 
     #[command(flatten)]
+    pub isolation: IsolationFlags,
+
+    #[command(flatten)]
     pub registry: RegistryFlags,
 
     #[command(flatten)]
@@ -243,6 +247,9 @@ pub struct Run {
     /// What to execute instead of the image's ENTRYPOINT
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
+
+    #[command(flatten)]
+    pub isolation: IsolationFlags,
 
     #[command(flatten)]
     pub registry: RegistryFlags,

@@ -1,23 +1,46 @@
-//! Who forge is: root of the machine, or root of a user namespace of its own.
+//! Who forge is: root of the machine, root of a user namespace of its own, or nobody in particular.
 
-use forge_runner::userns::{self, Mapping, Subids};
+use forge_runner::isolation::{self, Capability, Climbed, Rung, has_capability};
+use forge_store::tree::OverlayXattrs;
 
 use crate::args::Command;
 use crate::environment;
 use crate::failure::{Failure, Kind};
-use crate::progress::say;
 
-/// Sees to it that the command has the rights it needs; true for root of the machine.
+/// What the command may do on this machine.
+pub struct Identity {
+    /// Whether it is root of the machine.
+    pub is_machine_root: bool,
+    /// How layers may be marked in trees, the preferred way first.
+    pub marks: &'static [OverlayXattrs],
+    /// How far steps are set apart.
+    pub isolation: Climbed,
+}
+
+/// Sees to it that the command has the rights it needs.
 ///
 /// Must be called before the program has a second thread: entering a user namespace is for single ones.
-pub fn settle(command: &Command) -> Result<bool, Failure> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(owns_all_ids());
-    }
-    if matches!(command, Command::Build(_) | Command::Run(_)) {
-        enter()?;
-    }
-    Ok(false)
+pub fn settle(command: &Command) -> Result<Identity, Failure> {
+    let is_root = rustix::process::geteuid().is_root();
+    let is_machine_root = is_root && owns_all_ids();
+    let wanted = match command {
+        Command::Build(args) => args.isolation.isolation,
+        Command::Run(args) => args.isolation.isolation,
+        _ => {
+            let isolation = Climbed { rung: Rung::None, refused: Vec::new() };
+            // Nothing is unpacked by the others.
+            let marks = if is_machine_root { OF_ROOT } else { OF_MANY };
+            return Ok(Identity { is_machine_root, marks, isolation });
+        }
+    };
+    let path = environment::search_path().to_string_lossy().into_owned();
+    // Before a namespace is entered, in which every process has every capability.
+    let is_full_root = is_machine_root && has_capability(Capability::SysAdmin);
+    let isolation = isolation::climb(wanted.rung(), &path).map_err(|refusal| {
+        let message = format!("isolation `{}` is not to be had here: {}", refusal.rung, refusal.reason);
+        Failure::new(Kind::Sandbox, message, Some(refusal.remedy))
+    })?;
+    Ok(Identity { is_machine_root, marks: marks(is_full_root, isolation.rung), isolation })
 }
 
 /// True in the first user namespace: there, every id is mapped to itself.
@@ -26,20 +49,17 @@ fn owns_all_ids() -> bool {
         .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
-fn enter() -> Result<(), Failure> {
-    let path = environment::search_path().to_string_lossy().into_owned();
-    let mapping = match Subids::of_this_user(&path) {
-        Ok(subids) => Mapping::Subids(subids),
-        Err(why) => {
-            say(&format!("warning: only one user id is available here: {why}"));
-            Mapping::Single
-        }
-    };
-    userns::enter(&mapping).map_err(|error| {
-        Failure::new(
-            Kind::Sandbox,
-            format!("cannot build without root: {error}"),
-            Some("or run forge as root".into()),
-        )
-    })
+const OF_ROOT: &[OverlayXattrs] = &[OverlayXattrs::Trusted, OverlayXattrs::User];
+const OF_MANY: &[OverlayXattrs] = &[OverlayXattrs::User];
+const OF_ONE: &[OverlayXattrs] = &[OverlayXattrs::Single];
+
+fn marks(is_full_root: bool, rung: Rung) -> &'static [OverlayXattrs] {
+    match rung {
+        Rung::Userns => OF_MANY,
+        Rung::UsernsSingle => OF_ONE,
+        Rung::Root | Rung::Chroot | Rung::None if is_full_root => OF_ROOT,
+        Rung::Root => OF_MANY,
+        Rung::Chroot | Rung::None if has_capability(Capability::Chown) => OF_MANY,
+        Rung::Chroot | Rung::None => OF_ONE,
+    }
 }

@@ -11,6 +11,7 @@ mod failure;
 mod history;
 mod identity;
 mod image_flags;
+mod isolation_flags;
 mod local;
 mod locking;
 mod metadata;
@@ -58,8 +59,8 @@ fn raise_descriptor_limit() {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let is_machine_root = identity::settle(&cli.command)?;
-    let session = Session { root: cli.root, is_machine_root };
+    let identity = identity::settle(&cli.command)?;
+    let session = Session { root: cli.root, identity };
     match cli.command {
         Command::Build(args) => commands::build::build(&session, &args),
         Command::Run(args) => commands::run::run(&session, &args),

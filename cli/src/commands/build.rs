@@ -42,7 +42,7 @@ use crate::{environment, signals};
 /// Builds an image.
 pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
     let request = Request::new(args)?;
-    let store = session.store()?;
+    let store = session.store_for_steps()?;
     let display = Arc::new(Display::new(args.progress, args.quiet));
     let outcome = Building { session, args, request: &request, store: &store, display: &display }.run();
     display.finish();
@@ -242,7 +242,9 @@ impl Building<'_> {
 
     fn settings(&self) -> Settings {
         Settings {
-            runtime_dir: environment::runtime_dir(self.session.is_machine_root),
+            runtime_dir: self.session.runtime_dir(),
+            isolation: self.session.identity.isolation.clone(),
+            hardened: self.args.isolation.hardened,
             search_path: environment::search_path().to_string_lossy().into_owned(),
             secrets: self.request.secrets.clone(),
             bounds: self.request.bounds.clone(),

@@ -8,6 +8,7 @@ pub fn info(session: &Session) -> Result<(), Failure> {
     print(&format!("version      {}", env!("CARGO_PKG_VERSION")))?;
     print(&format!("store        {}", session.root_dir()?.display()))?;
     print(&format!("platform     {}", forge_store::Platform::host()))?;
-    let rights = if session.is_machine_root { "root" } else { "an ordinary user, by a user namespace" };
+    let rights =
+        if session.identity.is_machine_root { "root" } else { "an ordinary user, by a user namespace" };
     print(&format!("builds as    {rights}"))
 }

@@ -15,26 +15,28 @@ pub mod run;
 pub mod tag;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use forge_store::Store;
 use forge_store::tree::OverlayXattrs;
 
 use crate::environment;
 use crate::failure::{Failure, Kind};
+use crate::identity::Identity;
 
 /// What every command gets.
 pub struct Session {
     /// `--root`.
     pub root: Option<PathBuf>,
-    /// Whether forge is root of the machine.
-    pub is_machine_root: bool,
+    /// What forge may do on this machine.
+    pub identity: Identity,
 }
 
 impl Session {
     /// The store's directory, absolute: sandboxes mount layers from other working directories.
     pub fn root_dir(&self) -> Result<PathBuf, Failure> {
-        let dir = self.root.clone().map_or_else(|| environment::default_root(self.is_machine_root), Ok)?;
+        let dir =
+            self.root.clone().map_or_else(|| environment::default_root(self.identity.is_machine_root), Ok)?;
         std::path::absolute(&dir).map_err(|error| {
             Failure::new(
                 Kind::Usage,
@@ -46,8 +48,58 @@ impl Session {
 
     /// Opens the store.
     pub fn store(&self) -> Result<Store, Failure> {
-        let xattrs = if self.is_machine_root { OverlayXattrs::Trusted } else { OverlayXattrs::User };
-        Ok(Store::open(&self.root_dir()?, xattrs)?)
+        Ok(Store::open(&self.root_dir()?, self.identity.marks[0])?)
+    }
+
+    /// Opens the store for steps: the trees in it must be of a kind that this isolation can use.
+    pub fn store_for_steps(&self) -> Result<Store, Failure> {
+        let (dir, usable) = (self.root_dir()?, self.identity.marks);
+        let fresh = if takes_whiteouts(&dir) { usable[0] } else { *usable.last().unwrap_or(&usable[0]) };
+        let store = Store::open(&dir, fresh)?;
+        let kept = store.tree_marks()?;
+        if kept == fresh {
+            return Ok(store);
+        }
+        if usable.contains(&kept) {
+            return Ok(Store::open(&dir, kept)?);
+        }
+        let message = format!(
+            "the layers in {} were unpacked for {}, and isolation `{}` needs them for {}",
+            dir.display(),
+            describe(kept),
+            self.identity.isolation.rung,
+            describe(fresh),
+        );
+        Err(Failure::new(
+            Kind::Sandbox,
+            message,
+            Some("use another store with --root DIR, or the isolation that this one was made with".into()),
+        ))
+    }
+
+    /// What steps need to know of this machine.
+    pub fn runtime_dir(&self) -> PathBuf {
+        environment::runtime_dir(self.identity.is_machine_root)
+    }
+}
+
+/// Whether a store's directory is on a file system that knows whiteouts; they are what root's marks need. Asked of a new
+/// store only.
+fn takes_whiteouts(dir: &Path) -> bool {
+    use std::os::unix::fs::DirBuilderExt;
+    let make = || std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    if dir.join("state/marks").exists() || make().is_err() {
+        return true;
+    }
+    forge_store::tree::takes_whiteouts(dir)
+}
+
+/// For whom trees of a kind are.
+fn describe(marks: OverlayXattrs) -> &'static str {
+    match marks {
+        OverlayXattrs::Trusted => "root",
+        OverlayXattrs::User => "a user namespace with many ids (or root without CAP_SYS_ADMIN)",
+        OverlayXattrs::Single => "a single user id",
     }
 }
 

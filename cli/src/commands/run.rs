@@ -18,7 +18,7 @@ use crate::args::{NetworkMode, ProgressMode, Run};
 use crate::environment;
 use crate::failure::{Failure, Kind};
 use crate::local::{LocalImage, Shared, find_image, snapshot};
-use crate::progress::Display;
+use crate::progress::{Display, say};
 use crate::registries::{Registries, Travelling, parse_reference};
 use crate::steps::Steps;
 
@@ -27,15 +27,20 @@ const DEFAULT_PATH: &str = forge_solver::plan::DEFAULT_PATH;
 
 /// Runs a container; its exit code becomes ours.
 pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
-    let store = session.store()?;
+    let store = session.store_for_steps()?;
     let image = image(&store, args)?;
     let container = container(&image.config.config, args)?;
     let settings = Settings {
-        runtime_dir: environment::runtime_dir(session.is_machine_root),
+        runtime_dir: session.runtime_dir(),
+        isolation: session.identity.isolation.clone(),
+        hardened: args.isolation.hardened,
         search_path: environment::search_path().to_string_lossy().into_owned(),
         secrets: forge_runner::secrets::Secrets::default(),
         bounds: args.step.bounds()?,
     };
+    if let Some(remark) = session.identity.isolation.remark() {
+        say(&remark);
+    }
     let exit =
         run_container(&store, &snapshot(&image.manifest, &image.config)?, &container, settings, pass_signals)
             .map_err(start_failure)?;

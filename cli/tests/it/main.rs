@@ -12,6 +12,7 @@ mod contexts;
 mod disk;
 mod errors;
 mod interruption;
+mod isolation;
 mod judges;
 mod limits;
 mod locking;

@@ -1,0 +1,47 @@
+//! Places where forge is not let do what it likes: a container without privileges, a store that overlayfs takes no
+//! upper directory on.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::{Lab, tool};
+
+/// Docker's fourteen capabilities.
+pub const DOCKERS: &str = "a80425fb";
+
+impl Lab {
+    /// With an empty store, as root of a container with these capabilities, which may make no namespace and no mount.
+    pub fn in_pod(capabilities: &str) -> Self {
+        let mut lab = Self::new();
+        lab.wrapper = vec![pod().to_str().unwrap().into(), capabilities.into()];
+        lab
+    }
+
+    /// With an empty store on a file system that the kernel stacks no writable layer on: an overlay itself.
+    pub fn on_overlay() -> Self {
+        let mut lab = Self::new();
+        for dir in ["store", "disk/up", "disk/work", "disk/low"] {
+            fs::create_dir_all(lab.path(dir)).unwrap();
+        }
+        let disk = lab.at("disk");
+        let options = format!("lowerdir={disk}/low,upperdir={disk}/up,workdir={disk}/work");
+        let script = format!("mount -t overlay overlay -o {options} {} && exec \"$@\"", lab.at("store"));
+        lab.wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"].map(String::from).into();
+        lab
+    }
+}
+
+/// The program that starts others as a container does; made once and kept beside the build's other files.
+fn pod() -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pod");
+    fs::create_dir_all(&dir).unwrap();
+    let made = dir.join("pod");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/sandbox/pod.c");
+    let lock = File::create(dir.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let age = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    if age(&made) < age(Path::new(source)) {
+        tool("gcc", &["-O", "-Wall", "-static", "-o", made.to_str().unwrap(), source]);
+    }
+    made
+}
