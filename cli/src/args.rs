@@ -1,8 +1,12 @@
 //! The words that forge takes: every flag either works or is refused.
 
+mod docker;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use docker::DockerFlags;
 
 use crate::image_flags::ImageFlags;
 use crate::isolation_flags::IsolationFlags;
@@ -76,11 +80,11 @@ pub enum ProgressMode {
 /// `forge build`.
 #[derive(Debug, Args)]
 pub struct Build {
-    /// The build context: a directory
+    /// The build context: a directory, the URL of a tar or of a git repository, or `-` for standard input
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub context: String,
 
-    /// The Dockerfile [default: CONTEXT/Dockerfile]; `-` reads it from standard input
+    /// The Dockerfile [default: CONTEXT/Dockerfile]: a path, a URL, or `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<String>,
 
@@ -96,8 +100,9 @@ pub struct Build {
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub build_args: Vec<String>,
 
-    /// Another context for COPY --from and RUN --mount=from: a directory (repeatable)
-    #[arg(long = "build-context", value_name = "NAME=DIR")]
+    /// What stands for a stage, an image or a --from of this name: a directory, docker-image://REFERENCE,
+    /// oci-layout://DIR[:TAG], a URL or a git repository (repeatable)
+    #[arg(long = "build-context", value_name = "NAME[::PLATFORM]=SOURCE")]
     pub build_contexts: Vec<String>,
 
     /// Label the image (repeatable)
@@ -186,6 +191,9 @@ pub struct Build {
 
     #[command(flatten)]
     pub step: StepFlags,
+
+    #[command(flatten)]
+    pub docker: DockerFlags,
 }
 
 /// The network of a container.

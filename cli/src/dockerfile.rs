@@ -1,22 +1,18 @@
-//! Where a build's text comes from: the Dockerfile and the ignore files.
+//! The Dockerfile of a build: beside the context or in it, on standard input, at a URL.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use forge_parser::{IgnorePatterns, LineIndex, Parsed, Warning};
+use forge_parser::{LineIndex, Parsed, Warning, is_url, redacted};
+use forge_runner::sources::Sources;
 use forge_solver::Plan;
-
+use forge_solver::op::HttpSource;
 use forge_store::RootDir;
 
-use crate::contexts::MainContext;
+use crate::contexts::{MainContext, Place};
 use crate::diagnostics::{Report, SourceFile};
 use crate::failure::{Failure, Kind};
-
-/// The most that a Dockerfile may have, in bytes.
-const MOST_BYTES: u64 = 16 << 20;
-
-/// The most that an ignore file may have, in bytes.
-const MOST_IGNORE_BYTES: u64 = 16 << 20;
+use crate::limits::DOCKERFILE_BYTES_MAX;
 
 /// A Dockerfile, read.
 pub struct LoadedDockerfile {
@@ -24,37 +20,81 @@ pub struct LoadedDockerfile {
     pub source: SourceFile,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Where it is; none for standard input.
-    pub path: Option<PathBuf>,
+    /// Where it is.
+    pub home: Home,
+}
+
+/// Where a Dockerfile is: an ignore file of its own would be beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// On this machine.
+    Host(PathBuf),
+    /// In a context that was fetched or unpacked.
+    Inside(String),
+    /// Standard input, or a URL.
+    Nowhere,
 }
 
 /// Reads the Dockerfile that `-f` names, or the context's own.
-pub fn load(context: &MainContext, file: Option<&str>) -> Result<LoadedDockerfile, Failure> {
-    if let Some(bytes) = &context.dockerfile {
-        return Ok(loaded("-".into(), bytes.clone(), None));
+pub fn load(
+    place: &Place,
+    context: &MainContext,
+    file: Option<&str>,
+    sources: &Sources<'_>,
+) -> Result<LoadedDockerfile, Failure> {
+    if let Some((name, bytes)) = &context.dockerfile {
+        return match file {
+            None => Ok(loaded(name.clone(), bytes.clone(), Home::Nowhere)),
+            Some(_) => {
+                let message = "ambiguous Dockerfile source: the context and -f both are Dockerfiles";
+                Err(Failure::new(
+                    Kind::Usage,
+                    message,
+                    Some("leave -f out, or give files as the context".into()),
+                ))
+            }
+        };
     }
-    if context.is_transient() {
-        return load_inside(&context.dir, file.unwrap_or("Dockerfile"));
+    match file {
+        Some("-") => from_stdin(),
+        Some(url) if is_url(url) => from_url(url, sources),
+        // An absolute path is the user's, wherever the context is; in what came on standard input nothing else is.
+        Some(path) if !context.is_transient() || (place.is_remote() && Path::new(path).is_absolute()) => {
+            from_host(path.into(), &context.dir)
+        }
+        Some(name) => from_inside(&context.dir, name),
+        None if context.is_transient() => match from_inside(&context.dir, "dockerfile") {
+            Ok(lower) if !exists_inside(&context.dir, "Dockerfile") => Ok(lower),
+            _ => from_inside(&context.dir, "Dockerfile"),
+        },
+        None => from_host(default_path(&context.dir), &context.dir),
     }
-    let context = context.dir.as_path();
-    if file == Some("-") {
-        let mut bytes = Vec::new();
-        let read = io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes);
-        read.map_err(|e| {
-            Failure::new(Kind::System, format!("cannot read the Dockerfile from standard input: {e}"), None)
-        })?;
-        return Ok(loaded("-".into(), bytes, None));
-    }
-    let path = match file {
-        Some(file) => PathBuf::from(file),
-        None => default_path(context),
-    };
-    let bytes = read_regular(&path, MOST_BYTES).map_err(|error| missing(&path, &error, context))?;
-    Ok(loaded(path.display().to_string(), bytes, Some(path)))
+}
+
+fn from_stdin() -> Result<LoadedDockerfile, Failure> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(DOCKERFILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|e| {
+        Failure::new(Kind::System, format!("cannot read the Dockerfile from standard input: {e}"), None)
+    })?;
+    Ok(loaded("-".into(), bytes, Home::Nowhere))
+}
+
+fn from_url(url: &str, sources: &Sources<'_>) -> Result<LoadedDockerfile, Failure> {
+    let source = HttpSource { url: url.to_owned(), checksum: None, mtime: None };
+    let resolved = sources.resolve_http_up_to(&source, DOCKERFILE_BYTES_MAX)?;
+    let bytes = sources.store.blobs().read(&resolved.digest, DOCKERFILE_BYTES_MAX)?;
+    let bytes = bytes.ok_or_else(|| Failure::new(Kind::NotFound, "the Dockerfile is gone again", None))?;
+    Ok(loaded(redacted(url), bytes, Home::Nowhere))
+}
+
+fn from_host(path: PathBuf, context: &Path) -> Result<LoadedDockerfile, Failure> {
+    let bytes = read_regular(&path, DOCKERFILE_BYTES_MAX).map_err(|error| missing(&path, &error, context))?;
+    Ok(loaded(path.display().to_string(), bytes, Home::Host(path)))
 }
 
 /// Reads a Dockerfile of a context that somebody else packed: no link in it leads out of it.
-fn load_inside(dir: &Path, name: &str) -> Result<LoadedDockerfile, Failure> {
+fn from_inside(dir: &Path, name: &str) -> Result<LoadedDockerfile, Failure> {
     let fail = |e: String| {
         let hint = Some("name the Dockerfile inside the context with -f FILE".to_owned());
         Failure::new(Kind::Input, format!("failed to read dockerfile: open {name}: {e}"), hint)
@@ -62,11 +102,15 @@ fn load_inside(dir: &Path, name: &str) -> Result<LoadedDockerfile, Failure> {
     let root = RootDir::open_host(dir).map_err(|e| fail(e.to_string()))?;
     let (file, _) = root.open_file(name).map_err(|e| fail(e.to_string()))?;
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
-    Ok(loaded(name.to_owned(), bytes, Some(dir.join(name))))
+    file.take(DOCKERFILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
+    Ok(loaded(name.to_owned(), bytes, Home::Inside(name.to_owned())))
 }
 
-fn loaded(name: String, bytes: Vec<u8>, path: Option<PathBuf>) -> LoadedDockerfile {
+fn exists_inside(dir: &Path, name: &str) -> bool {
+    RootDir::open_host(dir).is_ok_and(|root| root.stat_nofollow(name).is_ok())
+}
+
+fn loaded(name: String, bytes: Vec<u8>, home: Home) -> LoadedDockerfile {
     let text = match String::from_utf8_lossy(&bytes) {
         std::borrow::Cow::Borrowed(text) => text.to_owned(),
         // Spans count the bytes as they are: each byte that is no UTF-8 becomes one `?`.
@@ -74,7 +118,7 @@ fn loaded(name: String, bytes: Vec<u8>, path: Option<PathBuf>) -> LoadedDockerfi
             bytes.iter().map(|b| if b.is_ascii() { char::from(*b) } else { '?' }).collect()
         }
     };
-    LoadedDockerfile { source: SourceFile { name, text }, bytes, path }
+    LoadedDockerfile { source: SourceFile { name, text }, bytes, home }
 }
 
 /// Where the Dockerfile of a context is if nobody says.
@@ -94,7 +138,7 @@ fn missing(path: &Path, error: &io::Error, context: &Path) -> Failure {
 }
 
 /// Reads a regular file of at most `most` bytes; FIFOs and devices are not waited for.
-fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     use std::os::unix::fs::OpenOptionsExt;
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
@@ -117,43 +161,6 @@ pub fn parse(loaded: &LoadedDockerfile, checks: Option<&str>) -> Result<Parsed, 
         };
         Failure { kind: Kind::Input, reports: problems.iter().map(draw).collect() }
     })
-}
-
-/// The ignore file that applies: the Dockerfile's own, or else the context's.
-pub fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> Result<IgnorePatterns, Failure> {
-    let own = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
-    let candidates = own.into_iter().chain([context.join(".dockerignore")]);
-    for path in candidates {
-        // A link could lead out of the context, to a file that is not the user's to show.
-        let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-        match read_regular(&path, MOST_IGNORE_BYTES) {
-            Ok(_) if is_link && !stays_inside(&path, context) => {
-                let message = format!("the ignore file {} is a link out of the context", path.display());
-                return Err(Failure::new(Kind::Input, message, Some("put a regular file there".into())));
-            }
-            Ok(bytes) => {
-                return IgnorePatterns::parse(&bytes).map_err(|e| {
-                    Failure::new(Kind::Input, format!("error reading {}: {e}", path.display()), None)
-                });
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => {
-                return Err(Failure::new(Kind::Input, format!("cannot read {}: {e}", path.display()), None));
-            }
-        }
-    }
-    Ok(IgnorePatterns::default())
-}
-
-fn stays_inside(path: &Path, context: &Path) -> bool {
-    match (path.canonicalize(), context.canonicalize()) {
-        (Ok(path), Ok(context)) => path.starts_with(context),
-        _ => false,
-    }
 }
 
 /// What the checks found, in the order of the text: those that need the text alone and those of the plan.

@@ -23,7 +23,7 @@ impl Download for Downloads<'_> {
             etag: wanted.etag.map(str::to_owned),
             last_modified: wanted.last_modified.map(str::to_owned),
             authorization: wanted.authorization.clone().map(Secret::new),
-            most_bytes: None,
+            most_bytes: wanted.most_bytes,
         };
         let answer = self.registries.download(&question, self.store.blobs());
         Ok(match answer.map_err(world_error_of_registry)? {

@@ -9,14 +9,14 @@ use forge_runner::executor::Fetch;
 use forge_runner::sources::Sources;
 use forge_solver::event::Events;
 use forge_solver::op::types::GitReference;
-use forge_solver::op::{HttpSource, ResolvedHttp, ResolvedImage, Selection};
-use forge_solver::{Event, Named, StepId, TroubleKind, World, WorldError};
+use forge_solver::op::{Access, HttpSource, ResolvedHttp, ResolvedImage, Selection};
+use forge_solver::{Dated, Event, Named, StepId, TroubleKind, World, WorldError};
 use forge_store::media_type;
 use forge_store::{
     ContentId, Descriptor, Digest, ImageConfig, ImageIndex, Layer, Manifest, Platform, Snapshot, Store,
 };
 
-use crate::contexts::{NamedContexts, split_layout};
+use crate::contexts::{MainContext, NamedContexts, split_layout};
 use crate::failure::{world_error_of_registry, world_error_of_store};
 use crate::progress::Display;
 use crate::registries::{Registries, Travelling};
@@ -30,6 +30,8 @@ pub struct LocalWorld<'a> {
     pub store: &'a Store,
     /// Where they are looked up then.
     pub registries: &'a Registries,
+    /// The main context, if there is one.
+    pub main: Option<&'a MainContext>,
     /// Contexts by name.
     pub contexts: NamedContexts,
     /// `--pull`: registries are asked even for what is here.
@@ -80,8 +82,19 @@ impl World for LocalWorld<'_> {
         })
     }
 
-    fn named(&self, name: &str) -> Option<Named> {
-        self.contexts.find(name)
+    fn image_at_hand(&self, reference: &str, platform: &Platform) -> Option<ResolvedImage> {
+        let name = reference.parse().ok()?;
+        self.local_image(&name, platform).ok()?
+    }
+
+    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
+        let context = self.contexts.directories.get(context);
+        let found = context.map_or(Ok(()), |context| context.find(selection));
+        found.map_err(forge_runner::trouble::of_files)
+    }
+
+    fn named(&self, name: &str, platform: &Platform) -> Option<Named> {
+        self.contexts.find(name, platform)
     }
 
     fn resolve_http(&self, source: &HttpSource) -> Result<ResolvedHttp, WorldError> {
@@ -89,13 +102,21 @@ impl World for LocalWorld<'_> {
         self.steps.internal(&*self.display, label, |_| self.sources.resolve_http(source))
     }
 
-    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError> {
+    fn resolve_git(&self, reference: &GitReference, access: Access) -> Result<String, WorldError> {
         // A whole commit hash is its own answer: nobody is asked, and nothing is shown.
         if reference.commit().is_some() {
-            return self.sources.resolve_git(reference);
+            return self.sources.resolve_git(reference, access);
         }
         let label = format!("[internal] load git source {}", reference.shown_remote());
-        self.steps.internal(&*self.display, label, |_| self.sources.resolve_git(reference))
+        self.steps.internal(&*self.display, label, |_| self.sources.resolve_git(reference, access))
+    }
+
+    fn time_of(&self, dated: Dated<'_>) -> Result<Option<i64>, WorldError> {
+        self.steps.internal(&*self.display, "[internal] resolve SOURCE_DATE_EPOCH", |_| match dated {
+            Dated::Context => self.main.map_or(Ok(None), |main| main.time(self.sources)),
+            Dated::Http(source) => self.sources.time_of_http(source),
+            Dated::Git(reference, access) => self.sources.time_of_git(reference, access).map(Some),
+        })
     }
 
     fn is_ignored(&self, context: &str, path: &str) -> bool {

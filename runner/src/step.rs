@@ -172,6 +172,9 @@ impl<'a> Steps<'a> {
         };
         spec.resolv_conf =
             Some(lease.as_ref().map_or_else(crate::network::resolv_conf::for_host, Lease::resolv_conf));
+        if let Some(hostname) = &op.hostname {
+            spec.hostname.clone_from(hostname);
+        }
         spec.hosts = Some(hosts(&spec.hostname, &self.bounds.hosts_for(lease.as_ref())?));
         spec.limits = self.bounds.limits.clone();
         spec.cgroup_parent.clone_from(&self.bounds.cgroup_parent);

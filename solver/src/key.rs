@@ -109,7 +109,8 @@ fn hash_op(hasher: &mut KeyHasher, op: &Op) {
 }
 
 fn hash_git(hasher: &mut KeyHasher, op: &GitOp) {
-    let GitOp { reference, commit, keep_git_dir } = op;
+    // Whose keys opened the repository changes nothing about what is in it.
+    let GitOp { reference, commit, keep_git_dir, access: _ } = op;
     // The commit says what the reference meant; a checksum that did not hold would have been an error.
     let GitReference {
         remote: _,
@@ -177,6 +178,7 @@ fn hash_run(hasher: &mut KeyHasher, op: &RunOp) {
         devices,
         script,
         platform,
+        hostname,
     } = op;
     hasher.text("op", "run");
     hasher.list("args", args, |hasher, arg| hasher.text("arg", arg));
@@ -207,6 +209,9 @@ fn hash_run(hasher: &mut KeyHasher, op: &RunOp) {
     }
     if !devices.is_empty() {
         hasher.list("devices", devices, |hasher, DeviceOp { name, required: _ }| hasher.text("name", name));
+    }
+    if let Some(hostname) = hostname {
+        hasher.text("hostname", hostname);
     }
 }
 

@@ -11,8 +11,8 @@ use forge_parser::GitReference;
 use forge_store::{ContentId, Digest, Platform};
 use serde::{Deserialize, Serialize};
 
-use crate::op::{HttpSource, ResolvedHttp, ResolvedImage, Selection};
-use crate::world::{Named, TroubleKind, World, WorldError};
+use crate::op::{Access, HttpSource, ResolvedHttp, ResolvedImage, Selection};
+use crate::world::{Dated, Named, TroubleKind, World, WorldError};
 
 /// The newest format that is read and written.
 const VERSION: u32 = 1;
@@ -192,8 +192,8 @@ impl World for Recording<'_> {
         Ok(found)
     }
 
-    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError> {
-        let commit = self.world.resolve_git(reference)?;
+    fn resolve_git(&self, reference: &GitReference, access: Access) -> Result<String, WorldError> {
+        let commit = self.world.resolve_git(reference, access)?;
         if reference.commit().is_none() {
             self.note(|lock| {
                 lock.git.insert(name_of_repository(reference), commit.clone());
@@ -202,8 +202,31 @@ impl World for Recording<'_> {
         Ok(commit)
     }
 
-    fn named(&self, name: &str) -> Option<Named> {
-        self.world.named(name)
+    fn image_at_hand(&self, reference: &str, platform: &Platform) -> Option<ResolvedImage> {
+        self.world.image_at_hand(reference, platform)
+    }
+
+    fn time_of(&self, dated: Dated<'_>) -> Result<Option<i64>, WorldError> {
+        match dated {
+            Dated::Context => {}
+            Dated::Http(source) => {
+                self.resolve_http(source)?;
+            }
+            Dated::Git(reference, access) => {
+                // Of the very commit that is noted, should the branch move meanwhile.
+                let pinned = at_commit(reference, self.resolve_git(reference, access)?);
+                return self.world.time_of(Dated::Git(&pinned, access));
+            }
+        }
+        self.world.time_of(dated)
+    }
+
+    fn named(&self, name: &str, platform: &Platform) -> Option<Named> {
+        self.world.named(name, platform)
+    }
+
+    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
+        self.world.find(context, selection)
     }
 
     fn is_ignored(&self, context: &str, path: &str) -> bool {
@@ -217,6 +240,11 @@ impl World for Recording<'_> {
     fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
         self.world.select(context, selection)
     }
+}
+
+/// The same at a commit.
+fn at_commit(reference: &GitReference, commit: String) -> GitReference {
+    GitReference { reference: Some(commit), ..reference.clone() }
 }
 
 /// A world in which names stand for what a lock file says, and for nothing else.
@@ -284,19 +312,46 @@ impl World for Frozen<'_> {
         Ok(ResolvedHttp { digest, mtime })
     }
 
-    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError> {
+    fn resolve_git(&self, reference: &GitReference, access: Access) -> Result<String, WorldError> {
         if reference.commit().is_some() {
-            return self.world.resolve_git(reference);
+            return self.world.resolve_git(reference, access);
         }
         let name = name_of_repository(reference);
         let commit = self.lock.git.get(&name).ok_or_else(|| self.missing(&name))?;
         // A whole commit is its own answer: nobody is asked, only a checksum is compared.
-        let pinned = GitReference { reference: Some(commit.clone()), ..reference.clone() };
-        self.world.resolve_git(&pinned).map_err(|error| self.locked(error, &name))
+        let pinned = at_commit(reference, commit.clone());
+        self.world.resolve_git(&pinned, access).map_err(|error| self.locked(error, &name))
     }
 
-    fn named(&self, name: &str) -> Option<Named> {
-        self.world.named(name)
+    fn image_at_hand(&self, reference: &str, platform: &Platform) -> Option<ResolvedImage> {
+        if is_pinned(reference) {
+            return self.world.image_at_hand(reference, platform);
+        }
+        let digest = self.lock.images.get(reference)?.get(&platform.to_string())?;
+        self.world.image_at_hand(&pinned(reference, digest), platform)
+    }
+
+    fn time_of(&self, dated: Dated<'_>) -> Result<Option<i64>, WorldError> {
+        match dated {
+            Dated::Context => self.world.time_of(dated),
+            Dated::Http(source) => {
+                let ResolvedHttp { digest, mtime } = self.resolve_http(source)?;
+                let pinned = HttpSource { checksum: Some(digest), mtime: Some(mtime), ..source.clone() };
+                self.world.time_of(Dated::Http(&pinned))
+            }
+            Dated::Git(reference, access) => {
+                let pinned = at_commit(reference, self.resolve_git(reference, access)?);
+                self.world.time_of(Dated::Git(&pinned, access))
+            }
+        }
+    }
+
+    fn named(&self, name: &str, platform: &Platform) -> Option<Named> {
+        self.world.named(name, platform)
+    }
+
+    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
+        self.world.find(context, selection)
     }
 
     fn is_ignored(&self, context: &str, path: &str) -> bool {

@@ -71,6 +71,17 @@ pub struct GitOp {
     pub commit: String,
     /// `.git` is part of the tree.
     pub keep_git_dir: bool,
+    /// Whose keys fetch it.
+    pub access: Access,
+}
+
+/// Whose keys a repository is asked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Those that the user gave to the build (`--ssh`, `--secret`): for what a Dockerfile names.
+    Given,
+    /// The user's own besides: for what the user names, as build context.
+    User,
 }
 
 /// COPY or ADD: every source is put at `dest`, in order, into one new layer.
@@ -175,6 +186,8 @@ pub struct RunOp {
     pub script: Option<(String, Arc<str>)>,
     /// The machine that it runs on.
     pub platform: Platform,
+    /// What the sandbox calls itself, if not the usual.
+    pub hostname: Option<String>,
 }
 
 /// One resource limit; `None` is unlimited.

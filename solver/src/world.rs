@@ -8,7 +8,7 @@ use crate::event::{Events, StepId};
 use crate::key::CacheKey;
 use forge_parser::GitReference;
 
-use crate::op::{HttpSource, Op, ResolvedHttp, ResolvedImage, Selection};
+use crate::op::{Access, HttpSource, Op, ResolvedHttp, ResolvedImage, Selection};
 use crate::record::Record;
 
 /// Why something outside could not be had. The command line sorts it by `kind`.
@@ -69,6 +69,21 @@ pub enum Named {
     Directory(String),
     /// An image, by a reference that [`World::resolve_image`] takes.
     Image(String),
+    /// A file at a URL; an archive stands for what is in it.
+    Http(String),
+    /// A git repository.
+    Git(Box<GitReference>),
+}
+
+/// Something that has a time of its own, which `SOURCE_DATE_EPOCH` may be taken from.
+#[derive(Clone, Copy, Debug)]
+pub enum Dated<'a> {
+    /// The main build context.
+    Context,
+    /// A file at a URL.
+    Http(&'a HttpSource),
+    /// A commit.
+    Git(&'a GitReference, Access),
 }
 
 /// What planning asks of the world.
@@ -76,14 +91,22 @@ pub trait World: Sync {
     /// Finds a base image: local first, then its registry. Fetches the manifest and the configuration only.
     fn resolve_image(&self, reference: &str, platform: &Platform) -> Result<ResolvedImage, WorldError>;
 
-    /// What `--build-context` gave under this name of a stage, an image or a source; none if it gave nothing.
-    fn named(&self, name: &str) -> Option<Named>;
+    /// The same, if that takes nobody's answer.
+    fn image_at_hand(&self, reference: &str, platform: &Platform) -> Option<ResolvedImage>;
+
+    /// What `--build-context` gave under this name of a stage, an image or a source, for builds of the platform;
+    /// none if it gave nothing.
+    fn named(&self, name: &str, platform: &Platform) -> Option<Named>;
 
     /// Finds out what is at a URL now, and sees to it that its bytes are in the store.
     fn resolve_http(&self, source: &HttpSource) -> Result<ResolvedHttp, WorldError>;
 
     /// Finds out which commit a repository's reference stands for now: whole, in hex.
-    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError>;
+    fn resolve_git(&self, reference: &GitReference, access: Access) -> Result<String, WorldError>;
+
+    /// How old something is, in seconds since 1970: a commit's time, `Last-Modified`, or else the newest file of an
+    /// archive. None if it has no time of its own.
+    fn time_of(&self, dated: Dated<'_>) -> Result<Option<i64>, WorldError>;
 
     /// True if the context's ignore file excludes the path for certain: nothing in it takes anything back.
     fn is_ignored(&self, context: &str, path: &str) -> bool;
@@ -92,6 +115,9 @@ pub trait World: Sync {
     fn ignore_fact(&self, _context: &str) -> Option<String> {
         None
     }
+
+    /// Fails if a file that the selection requires is not in the local directory. Reads none.
+    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError>;
 
     /// What a selection of a local directory holds, by content. Fails if a required file is missing.
     fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError>;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use forge_parser::ast::{MountKind, Network, Security, Sharing};
 use forge_solver::op::types::{GitMtime, GitReference};
 use forge_solver::op::{
-    ContextOp, CopyOp, CopySource, GitOp, HttpOp, ImageOp, MountOp, RunOp, Selection, Unpack, WorkdirOp,
+    Access, ContextOp, CopyOp, CopySource, GitOp, HttpOp, ImageOp, MountOp, RunOp, Selection, Unpack,
+    WorkdirOp,
 };
 use forge_solver::{CacheKey, InputKey, Op};
 use forge_store::{ContentId, Digest, Layer, LayerId, Platform, Snapshot};
@@ -35,6 +36,7 @@ fn run() -> RunOp {
         devices: Vec::new(),
         script: None,
         platform: Platform::new("linux", "amd64", None),
+        hostname: None,
     }
 }
 
@@ -78,7 +80,7 @@ fn http() -> Op {
 
 fn git(edit: impl FnOnce(&mut GitOp)) -> Op {
     let reference = GitReference::parse("https://host/repository.git#main:sub").unwrap();
-    let mut op = GitOp { reference, commit: "c".repeat(40), keep_git_dir: false };
+    let mut op = GitOp { reference, commit: "c".repeat(40), keep_git_dir: false, access: Access::Given };
     edit(&mut op);
     Op::Git(op)
 }
@@ -129,6 +131,7 @@ fn keys_are_those_of_the_golden_file() {
 
 #[test]
 fn what_is_not_a_steps_meaning_is_not_in_its_key() {
+    assert_ne!(key_of_run(RunOp { hostname: Some("x".into()), ..run() }), key_of_run(run()));
     let key = key_of_run(RunOp { mounts: vec![mount()], ..run() });
     let same = |op: RunOp| assert_eq!(key_of_run(op), key);
     let with = |mount: MountOp| RunOp { mounts: vec![mount], ..run() };

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forge_parser::ast::Network;
 use forge_solver::op::types::GitReference;
-use forge_solver::op::{CopySource, HttpSource, ResolvedHttp, ResolvedImage, Selection};
-use forge_solver::{Named, Op, Plan, PlanOptions, TroubleKind, World, WorldError};
+use forge_solver::op::{Access, CopySource, HttpSource, ResolvedHttp, ResolvedImage, Selection};
+use forge_solver::{Dated, Named, Op, Plan, PlanOptions, TroubleKind, World, WorldError};
 use forge_store::{ContentId, Digest, ImageConfig, Platform, Snapshot};
 
 /// Images by name, named contexts; contexts in which everything is there but `missing`, and URLs and repositories
@@ -28,7 +28,13 @@ impl World for Fake {
             snapshot: Snapshot::default(),
         })
     }
-    fn named(&self, name: &str) -> Option<Named> {
+    fn image_at_hand(&self, reference: &str, platform: &Platform) -> Option<ResolvedImage> {
+        self.resolve_image(reference, platform).ok()
+    }
+    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
+        self.select(context, selection).map(drop)
+    }
+    fn named(&self, name: &str, _: &Platform) -> Option<Named> {
         self.contexts.get(name).cloned()
     }
     fn resolve_http(&self, source: &HttpSource) -> Result<ResolvedHttp, WorldError> {
@@ -37,7 +43,14 @@ impl World for Fake {
         }
         Ok(ResolvedHttp { digest: Digest::of(source.url.as_bytes()), mtime: 5 })
     }
-    fn resolve_git(&self, reference: &GitReference) -> Result<String, WorldError> {
+    fn time_of(&self, dated: Dated<'_>) -> Result<Option<i64>, WorldError> {
+        Ok(match dated {
+            Dated::Context => None,
+            Dated::Http(_) => Some(7),
+            Dated::Git(..) => Some(8),
+        })
+    }
+    fn resolve_git(&self, reference: &GitReference, _: Access) -> Result<String, WorldError> {
         if reference.remote.ends_with("/missing.git") {
             return Err(WorldError::new(TroubleKind::NotFound, "there is no such repository"));
         }

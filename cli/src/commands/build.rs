@@ -8,7 +8,7 @@ mod wanted;
 use std::path::Path;
 use std::sync::Arc;
 
-use forge_parser::Warning;
+use forge_parser::{Warning, redacted};
 use forge_registry::Reference;
 use forge_runner::executor::LocalExecutor;
 use forge_runner::files::LocalContext;
@@ -17,17 +17,17 @@ use forge_runner::sources::git::GitSettings;
 use forge_runner::step::Settings;
 use forge_solver::explain::Explainer;
 use forge_solver::print::Inspected;
-use forge_solver::{Jobs, Plan, SolveError, Solver, VertexId};
+use forge_solver::{Jobs, Named, Plan, SolveError, Solver, VertexId};
 use forge_store::Store;
 
 use self::call::Method;
 use self::export::Export;
-use self::request::{Request, usage};
+use self::request::Request;
 use super::{Session, print};
 use crate::args::{Build, PrintFormat, ProgressMode};
-use crate::contexts::{CONTEXT, MainContext, NamedContexts, NamedSource};
+use crate::contexts::{CONTEXT, MainContext, NamedContexts, NamedSource, Place};
 use crate::diagnostics::Report;
-use crate::dockerfile::{self, LoadedDockerfile};
+use crate::dockerfile::{self, Home, LoadedDockerfile};
 use crate::downloads::Downloads;
 use crate::failure::{Failure, Kind};
 use crate::history::{History, KeptBuild, Subject};
@@ -37,7 +37,7 @@ use crate::progress::{Display, for_terminal, say};
 use crate::records::StoreRecords;
 use crate::registries::Registries;
 use crate::steps::Steps;
-use crate::{environment, signals};
+use crate::{environment, ignore_files, signals};
 
 /// Builds an image.
 pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
@@ -63,10 +63,18 @@ pub struct Building<'a> {
 
 impl Building<'_> {
     fn run(&self) -> Result<(), Failure> {
-        check_context(&self.args.context)?;
-        let context = MainContext::open(&self.args.context, self.store)?;
+        self.say_no_effect();
         let steps = Steps::default();
-        let loaded = self.load(&steps, &context)?;
+        let registries = Registries::new(&self.args.registry);
+        let downloads = Downloads { store: self.store, registries: &registries };
+        let sources = Sources {
+            store: self.store,
+            download: &downloads,
+            git: git_settings(),
+            secrets: &self.request.secrets,
+        };
+        let context = self.main_context(&steps, &sources)?;
+        let loaded = self.load(&steps, &context, &sources)?;
         let checks = self.request.options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
         let parsed = dockerfile::parse(&loaded, checks.map(String::as_str))?;
         let Request { call, options, .. } = self.request;
@@ -75,19 +83,12 @@ impl Building<'_> {
             self.display.finish();
             return print(&answer);
         }
-        let registries = Registries::new(&self.args.registry);
         let contexts = self.contexts(&context, &loaded)?;
-        let downloads = Downloads { store: self.store, registries: &registries };
-        let sources = Sources {
-            store: self.store,
-            download: &downloads,
-            git: git_settings(),
-            secrets: &self.request.secrets,
-        };
         let locking = self.locking(&context, &loaded)?;
         let local = LocalWorld {
             store: self.store,
             registries: &registries,
+            main: Some(&context),
             contexts: contexts.clone(),
             always_pull: self.args.pull,
             display: self.display.clone(),
@@ -111,10 +112,12 @@ impl Building<'_> {
         }
         if let Some(violation) = forge_parser::violation(&warnings, &parsed.checks) {
             self.display.finish();
-            self.say_warnings(&warnings, plan, &loaded);
+            self.say_warnings(&warnings, &loaded);
             let hint = "the Dockerfile's `# check=error=true` makes warnings fail the build";
             return Err(Failure::new(Kind::Input, violation, Some(hint.into())));
         }
+        self.request.wanted.check_epoch(plan.epoch)?;
+        self.say_unused(plan);
         let fetcher = Fetcher { store: self.store, registries: &registries, display: self.display.clone() };
         let executor =
             LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, &sources, self.settings());
@@ -166,7 +169,7 @@ impl Building<'_> {
         let images = steps.internal(&**self.display, "exporting to image", |step| export.run(step))?;
         locking.keep(&locked)?;
         self.display.finish();
-        self.say_warnings(&warnings, plan, &loaded);
+        self.say_warnings(&warnings, &loaded);
         match images {
             Some(images) => print(&images.root.digest.to_string()),
             None => Ok(()),
@@ -185,46 +188,97 @@ impl Building<'_> {
     }
 
     fn locking(&self, context: &MainContext, loaded: &LoadedDockerfile) -> Result<Locking, Failure> {
-        let foreign = context.is_transient().then_some(context.dir.as_path());
-        Locking::open(&self.args.lock, Beside { dockerfile: loaded.path.as_deref(), foreign })
+        let inside;
+        let beside = match &loaded.home {
+            Home::Host(path) => Beside { dockerfile: Some(path), foreign: None },
+            Home::Nowhere => Beside { dockerfile: None, foreign: None },
+            Home::Inside(name) => {
+                inside = context.dir.join(name);
+                Beside { dockerfile: Some(&inside), foreign: Some(&context.dir) }
+            }
+        };
+        Locking::open(&self.args.lock, beside)
     }
 
-    fn say_warnings(&self, warnings: &[Warning], plan: &Plan, loaded: &LoadedDockerfile) {
-        if self.args.progress == ProgressMode::Quiet || self.args.quiet {
+    fn say_no_effect(&self) {
+        let flags = self.args.docker.without_effect();
+        if !flags.is_empty() && !self.is_quiet() {
+            say(&format!("[Warning] without effect: {}", flags.join(" ")));
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.args.progress == ProgressMode::Quiet || self.args.quiet
+    }
+
+    fn say_warnings(&self, warnings: &[Warning], loaded: &LoadedDockerfile) {
+        if self.is_quiet() {
             return;
         }
         dockerfile::warning_lines(warnings, &loaded.bytes).iter().for_each(|line| say(line));
+    }
+
+    /// What was given and is not used: slips of the pen, more often than not.
+    fn say_unused(&self, plan: &Plan) {
+        if self.is_quiet() {
+            return;
+        }
         if !plan.unused_args.is_empty() {
             let names = plan.unused_args.join(" ");
             say(&format!("[Warning] One or more build-args [{names}] were not consumed"));
         }
+        if !plan.unneeded.is_empty() {
+            let names = plan.unneeded.join(", ");
+            say(&format!("not built, since {} needs nothing of it: {names}", plan.target_name));
+        }
     }
 
-    fn load(&self, steps: &Steps, context: &MainContext) -> Result<LoadedDockerfile, Failure> {
+    fn main_context(&self, steps: &Steps, sources: &Sources<'_>) -> Result<MainContext, Failure> {
+        let open = || MainContext::open(&self.request.place, sources, self.request.keep_git_dir);
+        let label = match &self.request.place {
+            Place::Directory(_) => return open(),
+            Place::Stdin => "[internal] load build context from standard input".to_owned(),
+            Place::Url(url) => format!("[internal] load remote build context {}", redacted(url)),
+            Place::Git(reference) => format!("[internal] load git source {}", reference.shown_remote()),
+        };
+        steps.internal(&**self.display, label, |_| open())
+    }
+
+    fn load(
+        &self,
+        steps: &Steps,
+        context: &MainContext,
+        sources: &Sources<'_>,
+    ) -> Result<LoadedDockerfile, Failure> {
         let shown =
             self.args.file.as_deref().map_or("Dockerfile", |file| file.rsplit('/').next().unwrap_or(file));
         let label = format!("[internal] load build definition from {shown}");
-        steps.internal(&**self.display, label, |_| dockerfile::load(context, self.args.file.as_deref()))
+        let file = self.args.file.as_deref();
+        steps.internal(&**self.display, label, |_| {
+            dockerfile::load(&self.request.place, context, file, sources)
+        })
     }
 
     fn contexts(&self, main: &MainContext, loaded: &LoadedDockerfile) -> Result<NamedContexts, Failure> {
         let mut contexts = NamedContexts::default();
-        let ignore = dockerfile::ignore_patterns(&main.dir, loaded.path.as_deref())?;
+        let ignore = ignore_files::of_main(main, &loaded.home)?;
         let opened = match main.is_transient() {
             true => LocalContext::open_transient(&main.dir, ignore).map_err(of_files)?,
             false => self.open_context(&main.dir, ignore)?,
         };
         contexts.directories.insert(CONTEXT.to_owned(), Arc::new(opened));
         for (name, source) in &self.request.contexts {
-            match source {
-                NamedSource::Image(reference) => {
-                    contexts.images.insert(name.clone(), reference.clone());
-                }
+            let named = match source {
+                NamedSource::Image(reference) => Named::Image(reference.clone()),
+                NamedSource::Http(url) => Named::Http(url.clone()),
+                NamedSource::Git(reference) => Named::Git(reference.clone()),
                 NamedSource::Directory(dir) => {
-                    let opened = self.open_context(dir, dockerfile::ignore_patterns(dir, None)?)?;
-                    contexts.directories.insert(name.clone(), Arc::new(opened));
+                    let opened = self.open_context(dir, ignore_files::of_directory(dir)?)?;
+                    contexts.directories.insert(name.to_string(), Arc::new(opened));
+                    Named::Directory(name.to_string())
                 }
-            }
+            };
+            contexts.named.push((name.clone(), named));
         }
         Ok(contexts)
     }
@@ -310,25 +364,6 @@ fn tail(label: &str, output: &[u8]) -> String {
 
 fn of_files(error: forge_runner::files::FilesError) -> Failure {
     forge_runner::trouble::of_files(error).into()
-}
-
-fn check_context(text: &str) -> Result<(), Failure> {
-    if forge_parser::is_url(text) || forge_parser::is_git_reference(text) {
-        let message = format!("this version of forge cannot build from `{text}`");
-        return Err(usage(
-            &message,
-            "fetch it and give the directory, or pipe a tar of it into `forge build -`",
-        ));
-    }
-    if text == "-" || Path::new(text).is_dir() {
-        return Ok(());
-    }
-    let message = format!("unable to prepare context: path {text:?} not found");
-    Err(Failure::new(
-        Kind::Input,
-        message,
-        Some("give the directory that the Dockerfile's files are in".into()),
-    ))
 }
 
 fn default_jobs() -> Jobs {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use forge_runner::sources::Sources;
 use forge_solver::lock::Lock;
-use forge_solver::op::HttpSource;
 use forge_solver::op::types::GitReference;
+use forge_solver::op::{Access, HttpSource};
 use forge_solver::{TroubleKind, World, WorldError};
 use forge_store::Platform;
 use serde::Serialize;
@@ -90,6 +90,7 @@ pub fn outdated(session: &Session, args: &Outdated) -> Result<(), Failure> {
     let display = Arc::new(Display::new(ProgressMode::None, true));
     let steps = Steps::default();
     let world = |always_pull| LocalWorld {
+        main: None,
         store: &store,
         registries: &registries,
         contexts: NamedContexts::default(),
@@ -172,7 +173,10 @@ fn ask(entry: &Entry, registry: &LocalWorld<'_>, store: &LocalWorld<'_>) -> Resu
             let source = HttpSource { url: entry.name.clone(), checksum: None, mtime: None };
             Ok(registry.resolve_http(&source)?.digest.to_string())
         }
-        _ => registry.resolve_git(&GitReference::parse(&entry.name).map_err(|e| input(&e))?),
+        _ => {
+            let reference = GitReference::parse(&entry.name).map_err(|e| input(&e))?;
+            registry.resolve_git(&reference, Access::Given)
+        }
     }
 }
 

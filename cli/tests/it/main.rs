@@ -6,7 +6,9 @@
 mod support;
 
 mod agreement;
+mod build_arguments;
 mod caching;
+mod calls;
 mod concurrency;
 mod contexts;
 mod disk;
@@ -23,6 +25,7 @@ mod reasons;
 mod registries;
 mod registry_logins;
 mod registry_settings;
+mod remote_contexts;
 mod running;
 mod sources;
 mod steps;

@@ -18,6 +18,7 @@ use forge_store::rootdir::{FileKind, RootDir, RootDirError, Stat};
 
 use super::error::FilesError;
 use super::hash::{hash_selection, list_selection};
+use super::select::select;
 use super::stamps::Stamps;
 use super::view::{Child, TreeView};
 
@@ -54,6 +55,11 @@ impl LocalContext {
         let content = hash_selection(self, selection, false)?;
         known().insert(selection.clone(), content);
         Ok(content)
+    }
+
+    /// Fails if a file that the selection requires is not there; reads none.
+    pub fn find(&self, selection: &Selection) -> Result<(), FilesError> {
+        select(self, selection).map(drop)
     }
 
     /// Every selection that was hashed in this build, with the files that it holds.

@@ -15,7 +15,7 @@ use forge_store::{Draft, layer};
 
 use super::error::{At, FilesError};
 use super::owner::lookup_owner;
-use super::select::{Match, excludes, select};
+use super::select::{Match, excludes, left_out_below, select};
 use super::upper::{Upper, own, shown};
 use super::view::{StackView, TreeView};
 
@@ -84,18 +84,19 @@ impl Copier<'_> {
         let left_out = excludes(selection)?;
         for found in select(view, selection)? {
             self.links.clear();
+            let below = left_out_below(&found, selection, &left_out);
             let is_file = found.stat.kind == FileKind::Regular;
             if is_file && unpack == Unpack::IfArchive && is_archive(view, &found)? {
                 self.archive(view, &found, scratch)?;
             } else if self.op.parents {
-                self.with_parents(view, &found, selection, left_out.walker())?;
+                self.with_parents(view, &found, selection, below)?;
             } else if found.stat.kind == FileKind::Directory {
                 let dest = self.dest()?;
-                self.contents(view, &found.path, &dest, left_out.walker())?;
+                self.contents(view, &found.path, &dest, below)?;
             } else {
                 let name = found.name.file_name().unwrap_or_default().to_owned();
                 let dest = self.dest_of_file(&name)?;
-                self.entry(view, &found.path, &found.stat, &dest, left_out.walker())?;
+                self.entry(view, &found.path, &found.stat, &dest, below)?;
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use forge_store::ContentId;
 use forge_store::rootdir::{FileKind, Stat};
 
 use super::error::{At, FilesError};
-use super::select::{excludes, select};
+use super::select::{excludes, left_out_below, select};
 use super::view::TreeView;
 
 /// Hashes what a selection holds. `owners` says whether owners count (they do not for contexts).
@@ -54,7 +54,8 @@ fn entries(view: &dyn TreeView, selection: &Selection) -> Result<Vec<Entry>, Fil
         let top = Entry { name: found.name.clone(), path: found.path.clone(), stat: found.stat };
         entries.push(top);
         if found.stat.kind == FileKind::Directory {
-            collect(view, &found.path, &found.name, left_out.walker(), &mut entries)?;
+            let below = left_out_below(&found, selection, &left_out);
+            collect(view, &found.path, &found.name, below, &mut entries)?;
         }
     }
     Ok(entries)
@@ -95,7 +96,8 @@ fn collect(
         let (path, name) = (path.join(&child.name), name.join(&child.name));
         let is_dir = child.stat.kind == FileKind::Directory;
         let (excluded, descend) = (verdict.excluded, verdict.descend);
-        if !excluded && child.stat.kind != FileKind::Socket {
+        // An excluded directory that may hold something taken back is made, and so its mode counts.
+        if (!excluded || (is_dir && descend)) && child.stat.kind != FileKind::Socket {
             entries.push(Entry { name: name.clone(), path: path.clone(), stat: child.stat });
         }
         if is_dir && descend {

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use forge_solver::matching::{Component, IgnorePatterns, components};
+use forge_solver::matching::{Component, IgnoreDirectory, IgnorePatterns, components, has_meta};
 use forge_solver::op::Selection;
 use forge_store::rootdir::{FileKind, Stat};
 
@@ -21,7 +21,7 @@ pub struct Match {
     pub stat: Stat,
 }
 
-/// Everything that a selection names, in order of the names.
+/// Everything that a selection names and does not leave out, in order of the names.
 ///
 /// # Errors
 /// [`FilesError::NotFound`] if the selection is required and nothing is there.
@@ -44,10 +44,54 @@ pub fn select(view: &dyn TreeView, selection: &Selection) -> Result<Vec<Match>, 
         let ignored = resolve(view, &path, true).is_ok_and(|path| view.is_hidden(&path));
         return Err(FilesError::NotFound { path, ignored });
     }
+    let left_out = excludes(selection)?;
+    if !left_out.is_empty() {
+        found.retain(|found| !is_left_out(found, selection, &left_out));
+    }
     Ok(found)
 }
 
-/// The patterns that leave things out, relative to each match.
+/// Whether `--exclude` leaves out a match itself. Its patterns are relative to where the match was found, for
+/// `--parents` to where its path begins; a directory that is named in full is itself where they begin.
+fn is_left_out(found: &Match, selection: &Selection, patterns: &IgnorePatterns) -> bool {
+    let is_dir = found.stat.kind == FileKind::Directory;
+    if !selection.deep_wildcards {
+        let named = is_dir && !has_meta(&selection.pattern);
+        let name = found.name.file_name().unwrap_or_default();
+        return !named && patterns.excludes(name.as_bytes());
+    }
+    let mut directory = patterns.walker();
+    let mut names = kept(found, selection).peekable();
+    while let Some(name) = names.next() {
+        let entry = directory.entry(name.as_bytes());
+        let goes_on = names.peek().is_some() || is_dir;
+        if entry.excluded && !(goes_on && entry.descend) {
+            return true;
+        }
+        directory = entry.directory();
+    }
+    false
+}
+
+/// What `--exclude` leaves out below a match.
+pub fn left_out_below<'a>(
+    found: &Match,
+    selection: &Selection,
+    patterns: &'a IgnorePatterns,
+) -> IgnoreDirectory<'a> {
+    let root = patterns.walker();
+    if !selection.deep_wildcards || patterns.is_empty() {
+        return root;
+    }
+    kept(found, selection).fold(root, |directory, name| directory.entry(name.as_bytes()).directory())
+}
+
+/// `--parents`: the names that the match's path keeps.
+fn kept<'a>(found: &'a Match, selection: &Selection) -> impl Iterator<Item = &'a std::ffi::OsStr> {
+    found.name.iter().skip(selection.pivot.unwrap_or(0))
+}
+
+/// The patterns that leave things out.
 pub fn excludes(selection: &Selection) -> Result<IgnorePatterns, FilesError> {
     IgnorePatterns::from_patterns(&selection.excludes)
         .map_err(|_| FilesError::Pattern { pattern: selection.excludes.join(", ") })

@@ -23,8 +23,12 @@ struct Known {
     mtime: i64,
 }
 
-/// Finds out what is at a URL now.
-pub fn resolve(sources: &Sources<'_>, source: &HttpSource) -> Result<ResolvedHttp, WorldError> {
+/// Finds out what is at a URL now: at most `most` bytes of it.
+pub fn resolve(
+    sources: &Sources<'_>,
+    source: &HttpSource,
+    most: Option<u64>,
+) -> Result<ResolvedHttp, WorldError> {
     let store = sources.store;
     if let (Some(digest), Some(mtime)) = (source.checksum, source.mtime)
         && matches!(store.blobs().open(&digest), Ok(Some(_)))
@@ -43,6 +47,7 @@ pub fn resolve(sources: &Sources<'_>, source: &HttpSource) -> Result<ResolvedHtt
         etag: known.as_ref().and_then(|known| known.etag.as_deref()),
         last_modified: known.as_ref().and_then(|known| known.last_modified.as_deref()),
         authorization: authorization(sources, &source.url)?,
+        most_bytes: most,
     };
     let known = match (sources.download.download(&wanted)?, known) {
         (Downloaded::Unchanged, Some(known)) => known,

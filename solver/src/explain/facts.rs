@@ -58,7 +58,7 @@ fn of_contexts(graph: &Graph, id: VertexId, contexts: &dyn Contexts, add: &mut i
 }
 
 fn git(op: &GitOp, add: &mut impl FnMut(&str, String)) {
-    let GitOp { reference, commit, keep_git_dir } = op;
+    let GitOp { reference, commit, keep_git_dir, access: _ } = op;
     add("commit", commit.clone());
     add("repository", reference.shown_remote());
     add("directory", reference.subdir.clone());
@@ -109,6 +109,7 @@ fn run(op: &RunOp, add: &mut impl FnMut(&str, String)) {
         devices,
         script,
         platform,
+        hostname,
     } = op;
     add("command", args.join(" "));
     add("WORKDIR", cwd.clone());
@@ -123,6 +124,9 @@ fn run(op: &RunOp, add: &mut impl FnMut(&str, String)) {
     add("--shm-size", shm_size.map_or("64m".into(), |bytes| bytes.to_string()));
     for DeviceOp { name, required: _ } in devices {
         add(&format!("--device {name}"), "given".into());
+    }
+    if let Some(hostname) = hostname {
+        add("BUILDKIT_SANDBOX_HOSTNAME", hostname.clone());
     }
     if let Some((name, content)) = script {
         add("script", format!("{name} {}", hash(content)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forge_parser::ast::{Add, Copy, CopyFlags, Heredoc, Instruction, Source};
-use forge_parser::{Chmod, Spanned, Warning, is_git_reference, is_url, redacted};
+use forge_parser::{Chmod, Span, Spanned, Warning, is_git_reference, is_url, redacted};
 
 use super::error::PlanProblem;
 use super::lower::Lowering;
@@ -30,7 +30,7 @@ impl Lowering<'_, '_> {
             None => Base::Context("context".into()),
             Some(from) => {
                 let found = self.planner.find_source(self.index, &from.value);
-                found.map_err(|message| PlanProblem::input(message, from.span))?
+                found.map_err(|error| PlanProblem::input(error.to_string(), from.span))?
             }
         };
         let words = Words {
@@ -64,6 +64,9 @@ impl Lowering<'_, '_> {
         let chmod = self.optional_flag(&words.flags.chmod)?;
         if let (Some(mode), Some(flag)) = (&chmod, &words.flags.chmod) {
             Chmod::parse(mode).map_err(|e| PlanProblem::input(e.to_string(), flag.span))?;
+        }
+        if let (Some(owner), Some(flag)) = (&chown, &words.flags.chown) {
+            self.check_owner(owner, flag.span)?;
         }
         let label = self.step_label(instruction);
         let mut shown = Vec::new();
@@ -173,6 +176,23 @@ impl Lowering<'_, '_> {
             found.map_err(|error| PlanProblem::world(error, Some(source.span)))?;
         }
         Ok(selection)
+    }
+
+    /// A name as owner, where there cannot be anything that knows it: nothing was put into the stage yet.
+    fn check_owner(&self, owner: &str, span: Span) -> Result<(), PlanProblem> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_empty = matches!(self.planner.graph.vertex(self.state.files).op, Op::Scratch);
+        let (user, group) = owner.split_once(':').map_or((owner, None), |(user, group)| (user, Some(group)));
+        let (name, file) = match group {
+            _ if !is_number(user) => (user, "user"),
+            Some(group) if !is_number(group) => (group, "group"),
+            _ => return Ok(()),
+        };
+        if !is_empty {
+            return Ok(());
+        }
+        let message = format!("unable to find {file} {name}: the stage has no files yet");
+        Err(PlanProblem::input(message, span).hint("give numbers, or copy /etc/passwd and /etc/group before"))
     }
 
     /// Several files at one name: BuildKit lets the last one win, which nobody means.

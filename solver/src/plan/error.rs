@@ -36,6 +36,17 @@ impl PlanProblem {
     }
 }
 
+impl PlanProblem {
+    /// No problem of its own: an image that nobody asked for, since something else is wrong already.
+    pub(super) fn not_asked() -> Self {
+        Self { kind: TroubleKind::Cancelled, message: String::new(), span: None, hint: None }
+    }
+
+    pub(super) fn is_not_asked(&self) -> bool {
+        self.kind == TroubleKind::Cancelled && self.message.is_empty()
+    }
+}
+
 impl From<Problem> for PlanProblem {
     fn from(problem: Problem) -> Self {
         let Problem { message, span, hint } = problem;

@@ -148,7 +148,7 @@ impl<'p, 'a> Lowering<'p, 'a> {
     fn arg(&mut self, arg: &Spanned<Arg>) -> Result<(), PlanProblem> {
         let name = arg.name.as_str();
         self.planner.declared.insert(name.to_owned());
-        let given = self.planner.options.build_args.get(name).cloned();
+        let given = self.planner.build_arg(name);
         let value = match (given, &arg.default) {
             (Some(given), _) => Some(given),
             (None, Some(default)) => Some(self.word(default)?),

@@ -3,6 +3,9 @@
 
 mod checks;
 mod copy;
+mod cycles;
+mod early;
+mod epoch;
 mod error;
 pub mod history;
 mod lower;
@@ -44,6 +47,10 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
     /// `--build-arg`s that nothing in the Dockerfile takes.
     pub unused_args: Vec<String>,
+    /// Stages that the target does not need.
+    pub unneeded: Vec<String>,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970: no time in the image's configuration is later.
+    pub epoch: Option<i64>,
 }
 
 /// Plans a build.

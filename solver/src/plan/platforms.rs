@@ -47,14 +47,15 @@ fn join(mut plans: Vec<Plan>) -> Vec<Plan> {
         }
     }
     // An argument that one platform takes is used.
-    let unused: BTreeSet<String> = plans
-        .iter()
-        .map(|plan| plan.unused_args.iter().cloned().collect::<BTreeSet<_>>())
-        .reduce(|a, b| a.intersection(&b).cloned().collect())
-        .unwrap_or_default();
+    let of_all = |list: fn(&Plan) -> &Vec<String>| -> BTreeSet<String> {
+        let sets = plans.iter().map(|plan| list(plan).iter().cloned().collect::<BTreeSet<_>>());
+        sets.reduce(|a, b| a.intersection(&b).cloned().collect()).unwrap_or_default()
+    };
+    let (unused, unneeded) = (of_all(|plan| &plan.unused_args), of_all(|plan| &plan.unneeded));
     for plan in &mut plans {
         plan.graph = graph.clone();
         plan.unused_args.retain(|name| unused.contains(name));
+        plan.unneeded.retain(|name| unneeded.contains(name));
     }
     plans
 }

@@ -13,16 +13,16 @@ use super::error::PlanProblem;
 use super::lower::Lowering;
 use super::stages::Planner;
 use crate::VertexId;
-use crate::op::{GitOp, HttpOp, HttpSource, Op, ResolvedHttp, Selection};
+use crate::op::{Access, GitOp, HttpOp, HttpSource, Op, ResolvedHttp, Selection};
 use crate::world::WorldError;
 
 /// A source that must be asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Remote {
     /// A file, and what it will be called.
     Http(HttpSource, String),
-    /// A repository; whether `.git` is kept.
-    Git(GitReference, bool),
+    /// A repository; whether `.git` is kept; whose keys open it.
+    Git(GitReference, bool, Access),
 }
 
 /// What was found.
@@ -65,7 +65,7 @@ impl Lowering<'_, '_> {
     }
 }
 
-fn repository(
+pub(super) fn repository(
     word: &str,
     keep_git_dir: Option<bool>,
     checksum: Option<Spanned<String>>,
@@ -83,15 +83,15 @@ fn repository(
         }
         (flag, query) => flag.or(query).unwrap_or(false),
     };
-    Ok(Remote::Git(reference, keep))
+    Ok(Remote::Git(reference, keep, Access::Given))
 }
 
 impl Remote {
     /// The source for people and for history: without credentials.
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self {
             Self::Http(source, _) => redacted(&source.url),
-            Self::Git(reference, _) => {
+            Self::Git(reference, ..) => {
                 let fragment = match (&reference.reference, reference.subdir.as_str()) {
                     (None, "") => String::new(),
                     (name, "") => format!("#{}", name.as_deref().unwrap_or_default()),
@@ -116,7 +116,7 @@ impl Planner<'_> {
 
     /// Finds out what all remote sources are now; gives what is wrong with any.
     pub(super) fn resolve_remotes(&mut self) -> Vec<PlanProblem> {
-        if self.options.check_only {
+        if self.options.check_only || self.offline {
             return Vec::new();
         }
         let remotes = std::mem::take(&mut self.remotes);
@@ -126,7 +126,7 @@ impl Planner<'_> {
         let resolve = |at: usize| {
             let result = match &remotes[at].0 {
                 Remote::Http(source, _) => world.resolve_http(source).map(Resolved::Http),
-                Remote::Git(reference, _) => world.resolve_git(reference).map(Resolved::Git),
+                Remote::Git(reference, _, access) => world.resolve_git(reference, *access).map(Resolved::Git),
             };
             *found[at].lock().expect("no holder panics") = Some(result);
         };
@@ -161,8 +161,8 @@ fn op(remote: Remote, resolved: Resolved) -> Op {
         (Remote::Http(_, name), Resolved::Http(ResolvedHttp { digest, mtime })) => {
             Op::Http(HttpOp { digest, name, mtime })
         }
-        (Remote::Git(reference, keep_git_dir), Resolved::Git(commit)) => {
-            Op::Git(GitOp { reference, commit, keep_git_dir })
+        (Remote::Git(reference, keep_git_dir, access), Resolved::Git(commit)) => {
+            Op::Git(GitOp { reference, commit, keep_git_dir, access })
         }
         _ => unreachable!("each kind of source is resolved as what it is"),
     }

@@ -13,6 +13,9 @@ use super::path::{absolute, rooted};
 use crate::VertexId;
 use crate::op::{DeviceOp, MountOp, Op, RunOp, Selection};
 
+/// What `sethostname` takes.
+const HOSTNAME_BYTES_MAX: usize = 64;
+
 impl Lowering<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), PlanProblem> {
         let label = self.step_label(instruction);
@@ -44,6 +47,7 @@ impl Lowering<'_, '_> {
             devices,
             script,
             platform: self.state.platform.clone(),
+            hostname: self.hostname()?,
         };
         self.push(Op::Run(Box::new(op)), inputs, label, created_by);
         Ok(())
@@ -72,6 +76,27 @@ impl Lowering<'_, '_> {
             text.push('\n');
         }
         (self.args(&Command::Shell(text)), None)
+    }
+
+    /// `--build-arg BUILDKIT_SANDBOX_HOSTNAME`.
+    fn hostname(&self) -> Result<Option<String>, PlanProblem> {
+        let given = self.planner.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
+        let Some(name) = given.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        if name.len() > HOSTNAME_BYTES_MAX || !name.chars().all(fits) {
+            let message = format!("BUILDKIT_SANDBOX_HOSTNAME {name:?} is no host name");
+            return Err(PlanProblem::input(message, self.span)
+                .hint("write at most 64 letters, digits, dots and dashes"));
+        }
+        Ok(Some(name.clone()))
+    }
+
+    /// A cache's name; `--build-arg BUILDKIT_CACHE_MOUNT_NS` keeps those of different projects apart.
+    fn cache_id(&self, id: String) -> String {
+        match self.planner.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").filter(|ns| !ns.is_empty()) {
+            Some(namespace) => format!("{namespace}/{id}"),
+            None => id,
+        }
     }
 
     /// Proxy arguments that were given and that the Dockerfile did not take over itself.
@@ -147,6 +172,7 @@ impl Lowering<'_, '_> {
         let span = written.span;
         let mount = self.expanded(written)?;
         let target = self.mount_target(place, &mount, span)?;
+        self.check_bind(&mount, span)?;
         let input = self.mount_input(&mount, span)?.map(|vertex| {
             inputs.push(vertex);
             // Place 0 is the rootfs.
@@ -161,6 +187,7 @@ impl Lowering<'_, '_> {
             (None, MountKind::Ssh) => "default".into(),
             (None, _) => String::new(),
         };
+        let id = if mount.kind == MountKind::Cache { self.cache_id(id) } else { id };
         let env = mount.env.map(|env| if env.is_empty() { id.clone() } else { env });
         let target = match (mount.kind, &mount.target, &env) {
             (MountKind::Secret, None, Some(_)) => String::new(),
@@ -216,12 +243,27 @@ impl Lowering<'_, '_> {
         Ok(target)
     }
 
+    /// A file of a directory that must be there and is not is reported before anything runs.
+    fn check_bind(&self, mount: &Mount, span: Span) -> Result<(), PlanProblem> {
+        let base = match &mount.from {
+            Some(from) => self.planner.find_source(self.index, from).ok(),
+            None => Some(super::stages::Base::Context("context".into())),
+        };
+        let is_bind = mount.kind == MountKind::Bind && !self.planner.options.check_only;
+        let Some(super::stages::Base::Context(context)) = base.filter(|_| is_bind) else { return Ok(()) };
+        let pattern = rooted(mount.source.as_deref().unwrap_or_default());
+        let selection = Selection { required: true, ..Selection::path(pattern) };
+        let found = self.planner.world.find(&context, &selection);
+        found.map_err(|error| PlanProblem::world(error, Some(span)))
+    }
+
     /// The vertex whose files a mount shows.
     fn mount_input(&mut self, mount: &Mount, span: Span) -> Result<Option<VertexId>, PlanProblem> {
         match (&mount.from, mount.kind) {
             (Some(from), _) => {
                 let base = self.planner.find_source(self.index, from);
-                let base = base.map_err(|message| PlanProblem::input(message, span))?;
+                let target = mount.target.as_deref().unwrap_or_default();
+                let base = base.map_err(|error| PlanProblem::input(error.of_mount(target), span))?;
                 self.planner.source_vertex(&base, span).map(Some)
             }
             (None, MountKind::Bind) => {

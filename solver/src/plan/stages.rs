@@ -10,13 +10,17 @@ use forge_parser::{Parsed, Span, Spanned, did_you_mean};
 use forge_store::Platform;
 
 use super::Plan;
+use super::cycles::find_cycle;
+use super::epoch::SOURCE_DATE_EPOCH;
 use super::error::PlanProblem;
 use super::lower::Lowering;
 use super::options::PlanOptions;
 use super::remote::Remote;
 use super::scope::Globals;
 use super::stage::{StageState, StepNames};
-use crate::op::{ContextOp, CopyOp, CopySource, ImageOp, Op, ResolvedImage, Selection, Unpack};
+use crate::op::{
+    Access, ContextOp, CopyOp, CopySource, HttpSource, ImageOp, Op, ResolvedImage, Selection, Unpack,
+};
 use crate::world::{Named, World, WorldError};
 use crate::{Graph, Vertex, VertexId};
 
@@ -29,8 +33,38 @@ pub enum Base {
     Stage(usize),
     /// A directory named by `--build-context`.
     Context(String),
+    /// A URL or a repository named by `--build-context`.
+    Remote(Remote),
     /// An image for a platform.
     Image(String, Platform),
+}
+
+/// Why a `--from` means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSource {
+    /// A stage that comes later.
+    #[error("cannot copy from stage {from:?}, it needs to be defined before current stage {current:?}")]
+    Later {
+        /// As written.
+        from: String,
+        /// The stage that says so.
+        current: String,
+    },
+    /// No stage before this one has this number.
+    #[error("invalid stage index {0}")]
+    Index(usize),
+}
+
+impl NoSource {
+    /// The same for a mount.
+    pub fn of_mount(&self, target: &str) -> String {
+        match self {
+            Self::Later { from, .. } => format!(
+                "cannot mount from stage {from:?} to {target:?}, stage needs to be defined before current command"
+            ),
+            Self::Index(_) => self.to_string(),
+        }
+    }
 }
 
 /// Plans one build.
@@ -53,6 +87,10 @@ pub struct Planner<'a> {
     /// The ARGs that stages declared, triggers of base images included.
     pub(super) declared: BTreeSet<String>,
     target: usize,
+    /// `SOURCE_DATE_EPOCH`, in seconds.
+    epoch: Option<i64>,
+    /// Something is wrong already: nobody far away is asked any more.
+    pub(super) offline: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -94,7 +132,14 @@ impl<'a> Planner<'a> {
             warnings: Vec::new(),
             declared: BTreeSet::new(),
             target,
+            epoch: None,
+            offline: false,
         };
+        problems.extend(find_cycle(dockerfile));
+        match planner.find_epoch() {
+            Ok(epoch) => planner.set_epoch(epoch),
+            Err(problem) => problems.push(problem),
+        }
         for index in 0..dockerfile.stages.len() {
             let base = planner.base_of(index).unwrap_or_else(|problem| {
                 problems.push(problem);
@@ -105,10 +150,28 @@ impl<'a> Planner<'a> {
         if problems.is_empty() { Ok(planner) } else { Err(problems) }
     }
 
+    /// ARGs of that name give the time, whatever it was taken from.
+    fn set_epoch(&mut self, epoch: Option<i64>) {
+        self.epoch = epoch;
+        if let (Some(epoch), Some(value)) = (epoch, self.globals.values.get_mut(SOURCE_DATE_EPOCH)) {
+            *value = epoch.to_string();
+        }
+    }
+
+    /// What `--build-arg` says of an argument.
+    pub(super) fn build_arg(&self, name: &str) -> Option<String> {
+        let given = self.options.build_args.get(name)?;
+        Some(match self.epoch {
+            Some(epoch) if name == SOURCE_DATE_EPOCH => epoch.to_string(),
+            _ => given.clone(),
+        })
+    }
+
     /// Lowers what the target needs.
     pub fn plan(mut self) -> Result<Plan, Vec<PlanProblem>> {
+        let mut problems = self.early_problems(&self.needed());
+        self.offline = !problems.is_empty();
         let needed = self.resolve();
-        let mut problems = Vec::new();
         for index in (0..self.dockerfile.stages.len()).filter(|index| needed[*index]) {
             match self.lower_stage(index) {
                 Ok(state) => self.states[index] = Some(state),
@@ -117,8 +180,9 @@ impl<'a> Planner<'a> {
         }
         problems.extend(self.resolve_remotes());
         if !problems.is_empty() {
-            return Err(problems);
+            return Err(in_order(problems));
         }
+        let unneeded = self.unneeded(&needed);
         let mut stage = self.states[self.target].take().expect("the target was lowered");
         for (name, value) in &self.options.labels {
             stage.image.config.labels.insert(name.clone(), value.clone());
@@ -126,7 +190,8 @@ impl<'a> Planner<'a> {
         let (target_name, unused_args) = (self.stage_name(self.target), self.unused_args());
         let mut warnings = self.warnings;
         warnings.sort_by_key(|warning| (warning.span.start, warning.rule));
-        Ok(Plan { graph: self.graph, target: stage.files, stage, target_name, warnings, unused_args })
+        let (target, epoch) = (stage.files, self.epoch);
+        Ok(Plan { graph: self.graph, target, stage, target_name, warnings, unused_args, unneeded, epoch })
     }
 
     /// Looks up the images that the target needs; says which stages it needs.
@@ -163,13 +228,13 @@ impl<'a> Planner<'a> {
             let hint = "give the ARG a default before the first FROM, or pass --build-arg";
             return Err(PlanProblem::input(message, from.image.span).hint(hint));
         }
-        if let Some(named) = from.name.as_ref().and_then(|name| self.world.named(name)) {
+        if let Some(named) = from.name.as_ref().and_then(|name| self.world.named(name, &platform)) {
             return Ok((named_base(named, &platform), platform));
         }
         let earlier = self.dockerfile.stages[..index].iter().rposition(|stage| is_named(stage, &image));
         let base = match earlier {
             Some(earlier) => Base::Stage(earlier),
-            None => match self.world.named(&image) {
+            None => match self.world.named(&image, &platform) {
                 Some(named) => named_base(named, &platform),
                 None if image == "scratch" => Base::Scratch,
                 None => Base::Image(image, platform.clone()),
@@ -188,7 +253,7 @@ impl<'a> Planner<'a> {
             .map_err(|e| PlanProblem::input(format!("failed to parse platform {text}: {e}"), word.span))
     }
 
-    fn expand_global(&self, word: &Spanned<String>) -> Result<String, PlanProblem> {
+    pub(super) fn expand_global(&self, word: &Spanned<String>) -> Result<String, PlanProblem> {
         let expander = Expander { escape: self.dockerfile.directives.escape };
         let expanded = expander.word(&word.value, &self.globals);
         Ok(expanded.map_err(|e| PlanProblem::input(e.to_string(), word.span))?.text)
@@ -238,33 +303,26 @@ impl<'a> Planner<'a> {
                     trigger.iter().for_each(|trigger| add_froms(trigger, &mut froms));
                 }
             }
-            Base::Scratch | Base::Context(_) => {}
+            Base::Scratch | Base::Context(_) | Base::Remote(_) => {}
         }
         froms
     }
 
-    /// What a `--from` of stage `index` means. The error is for the user.
-    pub fn find_source(&self, index: usize, from: &str) -> Result<Base, String> {
+    /// What a `--from` of stage `index` means.
+    pub fn find_source(&self, index: usize, from: &str) -> Result<Base, NoSource> {
         let stages = &self.dockerfile.stages;
         let lower = from.to_lowercase();
         if let Some(found) = stages[..index].iter().rposition(|stage| is_named(stage, &lower)) {
             return Ok(Base::Stage(found));
         }
         if let Ok(number) = from.parse::<usize>() {
-            return if number < index {
-                Ok(Base::Stage(number))
-            } else {
-                Err(format!("invalid stage index {number}"))
-            };
+            return if number < index { Ok(Base::Stage(number)) } else { Err(NoSource::Index(number)) };
         }
-        if let Some(named) = self.world.named(from) {
+        if let Some(named) = self.world.named(from, &self.options.platform) {
             return Ok(named_base(named, &self.options.platform));
         }
         if stages[index..].iter().any(|stage| is_named(stage, &lower)) {
-            let current = self.stage_name(index);
-            return Err(format!(
-                "cannot copy from stage {from:?}, it needs to be defined before current stage {current:?}"
-            ));
+            return Err(NoSource::Later { from: from.to_owned(), current: self.stage_name(index) });
         }
         Ok(if lower == "scratch" {
             Base::Scratch
@@ -289,6 +347,14 @@ impl<'a> Planner<'a> {
         wanted.sort();
         wanted.dedup();
         let world = self.world;
+        if self.offline {
+            let at_hand = |wanted: (String, Platform)| {
+                let image = world.image_at_hand(&wanted.0, &wanted.1)?;
+                Some((wanted, Ok(image)))
+            };
+            self.found.extend(wanted.into_iter().filter_map(at_hand));
+            return;
+        }
         let results = Mutex::new(BTreeMap::new());
         std::thread::scope(|scope| {
             let resolve = |(reference, platform): (String, Platform)| {
@@ -320,10 +386,11 @@ impl<'a> Planner<'a> {
             Some(found) => found,
             None => match self.images.get(&key) {
                 Some(image) => return Ok(image.clone()),
+                None if self.offline => return Err(PlanProblem::not_asked()),
                 None => self.world.resolve_image(reference, platform),
             },
         };
-        let image = found.map_err(|error: WorldError| PlanProblem::world(error, Some(span)))?;
+        let image = found.map_err(|error: WorldError| self.no_image(error, reference, span))?;
         self.images.insert(key, image.clone());
         Ok(image)
     }
@@ -349,6 +416,11 @@ impl<'a> Planner<'a> {
                 let ResolvedImage { reference, digest, snapshot, config: _ } = image;
                 (Op::Image(ImageOp { reference, digest, snapshot }), label)
             }
+            Base::Remote(remote) => {
+                let vertex = self.named_remote(remote, span)?;
+                self.sources.insert(base.clone(), vertex);
+                return Ok(vertex);
+            }
             Base::Stage(_) => unreachable!("answered above"),
         };
         let vertex = self.add_source(op, label, span);
@@ -356,10 +428,21 @@ impl<'a> Planner<'a> {
         Ok(vertex)
     }
 
+    /// The files of a context from elsewhere: a repository's, or what an archive at a URL holds.
+    fn named_remote(&mut self, remote: &Remote, span: Span) -> Result<VertexId, PlanProblem> {
+        let source = self.remote_vertex(remote.clone(), span);
+        if matches!(remote, Remote::Git(..)) {
+            return Ok(source);
+        }
+        // The tree holds this one file; what an archive says of owners is no more a context's than a directory's is.
+        let selection = Selection { required: true, ..Selection::path("*".into()) };
+        self.onto_nothing(source, selection, Unpack::IfArchive, Some("0:0".into()), span)
+    }
+
     /// Whether --build-context put something in the place of the whole stage.
-    fn is_replaced(&self, index: usize) -> bool {
+    pub(super) fn is_replaced(&self, index: usize) -> bool {
         let name = self.dockerfile.stages[index].from.name.as_ref();
-        name.is_some_and(|name| self.world.named(name).is_some())
+        name.is_some_and(|name| self.world.named(name, &self.bases[index].1).is_some())
     }
 
     pub(super) fn add_source(&mut self, op: Op, label: String, span: Span) -> VertexId {
@@ -378,7 +461,7 @@ impl<'a> Planner<'a> {
         let (base, platform) = self.bases[index].clone();
         let span = stage.span;
         let total = stage.instructions.iter().filter(|i| is_step(&i.kind)).count();
-        let counts_from = matches!(base, Base::Image(..) | Base::Context(_));
+        let counts_from = matches!(base, Base::Image(..) | Base::Context(_) | Base::Remote(_));
         let named = stage.from.name.as_ref().map(|name| name.value.clone());
         let name = match named {
             Some(name) => name,
@@ -396,8 +479,12 @@ impl<'a> Planner<'a> {
                 let files = self.source_vertex(&base, span).map_err(|p| vec![p])?;
                 StageState::scratch(files, &platform)
             }
-            Base::Context(_) => {
-                let files = self.context_as_files(&base, span).map_err(|p| vec![p])?;
+            Base::Context(_) | Base::Remote(_) => {
+                let files = match &base {
+                    Base::Context(_) => self.context_as_files(&base, span),
+                    _ => self.source_vertex(&base, span),
+                };
+                let files = files.map_err(|p| vec![p])?;
                 let mut state = StageState::scratch(files, &platform);
                 // Every layer has its line of history.
                 state.remember(format!("FROM {}", self.graph.vertex(files).label), Some(files));
@@ -433,21 +520,33 @@ impl<'a> Planner<'a> {
     /// A directory as the files of a stage: all of it, copied onto nothing.
     fn context_as_files(&mut self, base: &Base, span: Span) -> Result<VertexId, PlanProblem> {
         let context = self.source_vertex(base, span)?;
-        let nothing = self.source_vertex(&Base::Scratch, span)?;
         let selection = Selection { required: true, ..Selection::path(String::new()) };
+        self.onto_nothing(context, selection, Unpack::Never, None, span)
+    }
+
+    /// A source's files as a tree of their own: copied onto nothing.
+    fn onto_nothing(
+        &mut self,
+        source: VertexId,
+        selection: Selection,
+        unpack: Unpack,
+        chown: Option<String>,
+        span: Span,
+    ) -> Result<VertexId, PlanProblem> {
+        let nothing = self.source_vertex(&Base::Scratch, span)?;
         let op = Op::Copy(CopyOp {
-            sources: vec![CopySource::Files { input: 1, selection, unpack: Unpack::Never }],
+            sources: vec![CopySource::Files { input: 1, selection, unpack }],
             dest: "/".into(),
-            chown: None,
+            chown,
             chmod: None,
             parents: false,
             link: false,
             reset_owner: true,
         });
-        let label = self.graph.vertex(context).label.clone();
+        let label = self.graph.vertex(source).label.clone();
         Ok(self.graph.add(Vertex {
             op,
-            inputs: vec![nothing, context],
+            inputs: vec![nothing, source],
             span: Some(span),
             label,
             stage: String::new(),
@@ -476,11 +575,27 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Each problem once, in the order of the text.
+fn in_order(mut problems: Vec<PlanProblem>) -> Vec<PlanProblem> {
+    problems.retain(|problem| !problem.is_not_asked());
+    problems.sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
+    problems.dedup_by(|one, other| one.span == other.span && one.message == other.message);
+    problems
+}
+
 /// What stands for a name that `--build-context` gave.
 fn named_base(named: Named, platform: &Platform) -> Base {
     match named {
         Named::Directory(name) => Base::Context(name),
         Named::Image(reference) => Base::Image(reference, platform.clone()),
+        // As BuildKit calls a file that is a context of its own.
+        Named::Http(url) => {
+            Base::Remote(Remote::Http(HttpSource { url, checksum: None, mtime: None }, "context".into()))
+        }
+        Named::Git(reference) => {
+            let keep = reference.keep_git_dir.unwrap_or(false);
+            Base::Remote(Remote::Git(*reference, keep, Access::User))
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use forge_solver::event::Events;
 use forge_solver::explain::{BuildLog, Explainer};
 use forge_solver::op::types::GitReference;
 use forge_solver::op::{
-    ContextOp, CopyOp, CopySource, HttpSource, ResolvedHttp, ResolvedImage, RunOp, Selection, Unpack,
+    Access, ContextOp, CopyOp, CopySource, HttpSource, ResolvedHttp, ResolvedImage, RunOp, Selection, Unpack,
 };
-use forge_solver::world::{Executor, Job, Named, Records, World};
+use forge_solver::world::{Dated, Executor, Job, Named, Records, World};
 use forge_solver::{
     CacheKey, Event, Graph, Jobs, Op, Record, Solved, Solver, TroubleKind, Vertex, VertexId, WorldError,
 };
@@ -71,13 +71,22 @@ impl World for Fake {
     fn resolve_image(&self, _: &str, _: &Platform) -> Result<ResolvedImage, WorldError> {
         Err(WorldError::new(TroubleKind::NotFound, "there are no images here"))
     }
-    fn named(&self, _: &str) -> Option<Named> {
+    fn image_at_hand(&self, _: &str, _: &Platform) -> Option<ResolvedImage> {
+        None
+    }
+    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
+        World::select(self, context, selection).map(drop)
+    }
+    fn time_of(&self, _: Dated<'_>) -> Result<Option<i64>, WorldError> {
+        Ok(None)
+    }
+    fn named(&self, _: &str, _: &Platform) -> Option<Named> {
         None
     }
     fn resolve_http(&self, _: &HttpSource) -> Result<ResolvedHttp, WorldError> {
         Err(WorldError::new(TroubleKind::NotFound, "there are no URLs here"))
     }
-    fn resolve_git(&self, _: &GitReference) -> Result<String, WorldError> {
+    fn resolve_git(&self, _: &GitReference, _: Access) -> Result<String, WorldError> {
         Err(WorldError::new(TroubleKind::NotFound, "there are no repositories here"))
     }
     fn is_ignored(&self, _: &str, _: &str) -> bool {
@@ -236,6 +245,7 @@ pub fn run_op(command: &str) -> RunOp {
         devices: vec![],
         script: None,
         platform: Platform::new("linux", "amd64", None),
+        hostname: None,
     }
 }
 

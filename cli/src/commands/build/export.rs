@@ -11,6 +11,7 @@ use forge_exporter::{
 use forge_parser::Warning;
 use forge_registry::Reference;
 use forge_solver::{Event, Events, Plan, Solved, StepId};
+use forge_store::layer::FileTimes;
 use forge_store::{Layer, Snapshot, Store};
 
 use super::Building;
@@ -68,6 +69,11 @@ impl Export<'_> {
         Ok(first)
     }
 
+    /// What becomes of times in what is written.
+    fn times(&self) -> FileTimes {
+        self.wanted().times(self.plans.first().and_then(|plan| plan.epoch))
+    }
+
     fn note(&self, step: StepId, text: impl Into<String>) {
         self.building.display.emit(Event::Note { step, text: text.into() });
     }
@@ -88,7 +94,7 @@ impl Export<'_> {
 
     /// Images of this form: written now, or a moment ago for another output.
     fn images(&self, form: &ImageForm, written: &mut Written, step: StepId) -> Result<Images, Failure> {
-        let options = self.wanted().options(form);
+        let options = self.wanted().options(form, self.times());
         if let Some((_, images)) = written.0.iter().find(|(known, _)| *known == options) {
             return Ok(images.clone());
         }
@@ -197,13 +203,13 @@ impl Export<'_> {
             }
             Output::Local { dest, split, mirror } => {
                 self.unpack()?;
-                let options = DirectoryOptions { times: self.wanted().times, mirror: *mirror };
+                let options = DirectoryOptions { times: self.times(), mirror: *mirror };
                 Ok(write_directory(self.store(), &self.parts(*split)?, dest, options)?)
             }
             Output::Tar { dest, split } => {
                 self.unpack()?;
                 let parts = self.parts(*split)?;
-                to_file(dest, |out| Ok(write_tar(self.store(), &parts, self.wanted().times, out)?))
+                to_file(dest, |out| Ok(write_tar(self.store(), &parts, self.times(), out)?))
             }
             Output::Image(_) | Output::CacheOnly => Ok(()),
         }

@@ -27,8 +27,8 @@ pub struct Wanted {
     pub targets: Vec<Target>,
     /// Into files.
     pub files: Vec<FileOutput>,
-    /// What bounds times in configurations, and in outputs of plain files.
-    pub times: FileTimes,
+    /// The same at any time, whoever builds it.
+    pub is_reproducible: bool,
     options: ImageOptions,
 }
 
@@ -54,12 +54,6 @@ impl Wanted {
         let flags = &args.image;
         let tags = names(&args.tags)?;
         let outputs: Vec<Output> = args.outputs.iter().map(|text| output(text)).collect::<Result<_, _>>()?;
-        let epoch = epoch(build_args)?;
-        let times = match (flags.reproducible, epoch) {
-            (true, epoch) => FileTimes::Fixed(epoch.unwrap_or(0)),
-            (false, Some(epoch)) => FileTimes::Clamped(epoch),
-            (false, None) => FileTimes::Kept,
-        };
         let words = |e: String| Failure::new(Kind::Usage, e, None);
         let annotations = flags.annotations.iter().map(|text| Annotation::parse(text).map_err(words));
         let unset = flags.unset.iter().map(|text| Unset::parse(text));
@@ -83,7 +77,7 @@ impl Wanted {
             is_index: forced.is_some_and(|value| matches!(value.as_str(), "1" | "true")),
             targets: targets(&outputs, &tags, args.push)?,
             files: files(outputs, &tags)?,
-            times,
+            is_reproducible: flags.reproducible,
             options,
         };
         wanted.check(args)?;
@@ -103,9 +97,31 @@ impl Wanted {
         names
     }
 
+    /// What bounds times in configurations, and in outputs of plain files, where the plan has this epoch.
+    pub fn times(&self, epoch: Option<i64>) -> FileTimes {
+        match (self.is_reproducible, epoch) {
+            (true, epoch) => FileTimes::Fixed(epoch.unwrap_or(0)),
+            (false, Some(epoch)) => FileTimes::Clamped(epoch),
+            (false, None) => FileTimes::Kept,
+        }
+    }
+
+    /// Refuses what needs an epoch where there is none.
+    pub fn check_epoch(&self, epoch: Option<i64>) -> Result<(), Failure> {
+        for form in self.forms() {
+            if form.rewrite_timestamp && self.times(epoch) == FileTimes::Kept && form.epoch.is_none() {
+                return Err(usage(
+                    "rewrite-timestamp=true has no time to rewrite to",
+                    "set SOURCE_DATE_EPOCH, or give source-date-epoch=SECONDS",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// How an image of this form is written.
-    pub fn options(&self, form: &ImageForm) -> ImageOptions {
-        let times = match (self.times, form.epoch) {
+    pub fn options(&self, form: &ImageForm, times: FileTimes) -> ImageOptions {
+        let times = match (times, form.epoch) {
             (FileTimes::Fixed(_), Some(epoch)) => FileTimes::Fixed(epoch),
             (_, Some(epoch)) => FileTimes::Clamped(epoch),
             (times, None) => times,
@@ -145,14 +161,6 @@ impl Wanted {
     fn check(&self, args: &Build) -> Result<(), Failure> {
         if self.targets.iter().any(|target| target.output.push && target.names.is_empty()) {
             return Err(usage("there is no name to push to", "give one with -t NAME"));
-        }
-        for form in self.forms() {
-            if form.rewrite_timestamp && self.times == FileTimes::Kept && form.epoch.is_none() {
-                return Err(usage(
-                    "rewrite-timestamp=true has no time to rewrite to",
-                    "set SOURCE_DATE_EPOCH, or give source-date-epoch=SECONDS",
-                ));
-            }
         }
         for FileOutput { output, .. } in &self.files {
             self.check_file(output, args)?;
@@ -260,14 +268,4 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
         platforms.push(Platform::host());
     }
     Ok(platforms)
-}
-
-/// `SOURCE_DATE_EPOCH`: no time in the image's configuration is later.
-fn epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64>, Failure> {
-    let Some(text) = build_args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    text.parse()
-        .map(Some)
-        .map_err(|_| usage(&format!("invalid SOURCE_DATE_EPOCH: {text}"), "give it in seconds since 1970"))
 }

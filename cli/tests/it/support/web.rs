@@ -29,7 +29,10 @@ impl Web {
                 log.lock().unwrap().push(head);
                 let mut reply = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
                 headers.iter().for_each(|(name, value)| reply += &format!("{name}: {value}\r\n"));
-                reply += &format!("Content-Length: {}\r\n\r\n", body.len());
+                if !headers.iter().any(|(name, _)| *name == "Content-Length") {
+                    reply += &format!("Content-Length: {}\r\n", body.len());
+                }
+                reply += "\r\n";
                 let _ = (&stream).write_all(&[reply.as_bytes(), &body].concat());
             }
         });

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use forge_solver::op::Access;
 use forge_solver::{TroubleKind, WorldError};
 
-use super::{Access, GitSettings};
+use super::GitSettings;
 use crate::userns::find_program;
 
 /// The most that is read of what git says, in bytes.
@@ -22,6 +23,15 @@ const SSH_WITHOUT_KEYS: &str =
     "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentityFile=/dev/null";
 /// Ssh as the user has it, but never asking.
 const SSH_OF_USER: &str = "ssh -o BatchMode=yes";
+
+/// Files of `~/.ssh`, and the options that name them.
+const SSH_FILES: [(&str, &str); 5] = [
+    ("-F ", "config"),
+    ("-o UserKnownHostsFile=", "known_hosts"),
+    ("-o IdentityFile=", "id_ed25519"),
+    ("-o IdentityFile=", "id_ecdsa"),
+    ("-o IdentityFile=", "id_rsa"),
+];
 
 /// What git may not do, in its own terms.
 const SETTINGS: [(&str, &str); 19] = [
@@ -46,6 +56,17 @@ const SETTINGS: [(&str, &str); 19] = [
     ("maintenance.auto", "false"),
     ("advice.detachedHead", "false"),
 ];
+
+/// In a user namespace ssh takes the user for root and looks for root's files: so it is told where the user's are.
+fn ssh_of_user(settings: &GitSettings) -> String {
+    let home = settings.user.iter().find(|(name, _)| name == "HOME").map(|(_, home)| PathBuf::from(home));
+    let dir = home.map(|home| home.join(".ssh"));
+    // The command goes through a shell; a home whose name that would take apart is left to ssh itself.
+    let plain = |text: &&str| text.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    let Some(dir) = dir.as_deref().and_then(Path::to_str).filter(plain) else { return SSH_OF_USER.into() };
+    let there = SSH_FILES.iter().filter(|(_, name)| Path::new(dir).join(name).is_file());
+    there.fold(SSH_OF_USER.to_owned(), |command, (option, name)| format!("{command} {option}{dir}/{name}"))
+}
 
 /// Git, ready to be run.
 pub struct Git {
@@ -98,7 +119,7 @@ impl Git {
         let mut set = |name: &str, value: OsString| self.environment.push((name.into(), value));
         match access {
             Access::User => {
-                set("GIT_SSH_COMMAND", SSH_OF_USER.into());
+                set("GIT_SSH_COMMAND", ssh_of_user(settings).into());
                 settings.user.iter().for_each(|(name, value)| set(&name.to_string_lossy(), value.clone()));
             }
             Access::Given => {

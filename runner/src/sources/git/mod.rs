@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use forge_solver::op::Access;
 use forge_solver::op::types::{GitMtime, GitReference};
 use forge_solver::{TroubleKind, WorldError};
 use forge_store::rootdir::{FileKind, Mtime};
@@ -32,15 +33,6 @@ pub struct GitSettings {
     pub environment: Vec<(OsString, OsString)>,
     /// The user's home and agent, for repositories that the user names: see [`Access::User`].
     pub user: Vec<(OsString, OsString)>,
-}
-
-/// Whose keys are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Those that the user gave to the build (`--ssh`, `--secret`): for what a Dockerfile names.
-    Given,
-    /// The user's own besides: for what the user names, as build context.
-    User,
 }
 
 /// A repository that can be asked.
@@ -117,8 +109,7 @@ impl<'a> Repository<'a> {
         let draft = store.draft().map_err(trouble::of_store)?;
         let tree = draft.tree();
         let run = |words: &[&str]| self.git.run(&tree, words, cancelled);
-        run(&["init", "-q", "--template=", "--initial-branch=main"])?;
-        run(&["remote", "add", "--", "origin", &self.url])?;
+        self.start(&tree)?;
         self.fetch(&tree, commit, cancelled)?;
         run(&["checkout", "-q", "--force", "--detach", commit])?;
         if self.reference.submodules && tree.join(".gitmodules").is_file() {
@@ -126,10 +117,7 @@ impl<'a> Repository<'a> {
         }
         let mtime = match self.reference.mtime {
             GitMtime::Checkout => None,
-            GitMtime::Commit => {
-                let seconds = run(&["log", "-1", "--format=%ct", commit])?;
-                Some(Mtime { sec: seconds.trim().parse().unwrap_or(0), nsec: 0 })
-            }
+            GitMtime::Commit => Some(Mtime { sec: self.commit_time(&tree, commit, cancelled)?, nsec: 0 }),
         };
         if keep_git_dir {
             // Without it the index holds the times and inodes of this very checkout.
@@ -141,6 +129,31 @@ impl<'a> Repository<'a> {
             "" => Ok(draft),
             subdir => self.narrow(store, &draft, &root, subdir),
         }
+    }
+
+    /// When the commit was made, in seconds since 1970.
+    pub fn time(&self, store: &Store, commit: &str) -> Result<i64, WorldError> {
+        let draft = store.draft().map_err(trouble::of_store)?;
+        let tree = draft.tree();
+        self.start(&tree)?;
+        self.fetch(&tree, commit, &|| false)?;
+        self.commit_time(&tree, commit, &|| false)
+    }
+
+    /// An empty repository that knows where the real one is.
+    fn start(&self, tree: &Path) -> Result<(), WorldError> {
+        self.git.run(tree, &["init", "-q", "--template=", "--initial-branch=main"], &|| false)?;
+        self.git.run(tree, &["remote", "add", "--", "origin", &self.url], &|| false).map(drop)
+    }
+
+    fn commit_time(
+        &self,
+        tree: &Path,
+        commit: &str,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<i64, WorldError> {
+        let seconds = self.git.run(tree, &["log", "-1", "--format=%ct", commit], cancelled)?;
+        Ok(seconds.trim().parse().unwrap_or(0))
     }
 
     /// Gets the commit: by its hash, which most servers allow, or else by what leads to it.
