@@ -185,6 +185,7 @@ impl<'a> Steps<'a> {
             types::Security::Sandbox => Security::sandbox(),
             types::Security::Insecure => Security::insecure(),
         };
+        spec.security.entry_386 = op.platform.architecture == "386";
         spec.user = User::Named(op.user.clone());
         spec.mounts.extend(script(op));
         let Mounted { mounts, mut handles, env, keep: _keep, .. } = mounted;

@@ -77,7 +77,12 @@ fn confine(
     }
     // While CAP_SYS_ADMIN is still there: without it, and without no_new_privs, no filter may be loaded. All calls
     // that follow are ones the filter allows.
+    if security.confined {
+        limit_scope()?;
+    }
     if loads_filter {
+        let with_386 = security.entry_386.then(Program::compile_with_386);
+        let filter = with_386.as_ref().unwrap_or(filter);
         sys::load_seccomp_filter(filter.instructions()).at(Phase::Privileges, "seccomp filter")?;
     }
     privileges::become_user(ids, security)?;
@@ -87,6 +92,21 @@ fn confine(
         set_parent_process_death_signal(Some(Signal::KILL)).at(Phase::Privileges, "death signal")?;
     }
     sys::unblock_all().at(Phase::Privileges, "signals")
+}
+
+/// A second wall where Landlock is there to build it of; the first are the namespaces.
+fn limit_scope() -> Result<(), Failure> {
+    match sys::restrict_scope() {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL | libc::E2BIG | libc::EPERM)
+            ) =>
+        {
+            Ok(())
+        }
+        other => other.at(Phase::Privileges, "landlock scope"),
+    }
 }
 
 fn connect(streams: &Streams, terminal: bool) -> io::Result<()> {

@@ -310,6 +310,8 @@ pub struct Security {
     pub ambient: bool,
     /// Whether the seccomp filter is loaded.
     pub seccomp: bool,
+    /// Whether that lets the 32-bit entry point of x86 be used: for programs of `linux/386`.
+    pub entry_386: bool,
     /// Whether set-uid programs lose their power.
     pub no_new_privs: bool,
     /// Whether dangerous files below /proc and /sys are hidden or read-only, and device nodes dead but for the few
@@ -325,6 +327,7 @@ impl Security {
             capabilities: Capabilities::DEFAULT,
             ambient: false,
             seccomp: true,
+            entry_386: false,
             no_new_privs: false,
             confined: true,
         }
@@ -343,6 +346,7 @@ impl Security {
             capabilities: Capabilities::ALL,
             ambient: true,
             seccomp: false,
+            entry_386: false,
             no_new_privs: false,
             confined: false,
         }

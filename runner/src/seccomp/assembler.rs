@@ -22,15 +22,24 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const FIRST_ARGUMENT: u32 = 16;
 
-/// The whole filter.
-pub(super) fn assemble(rules: &[Rule]) -> Vec<sock_filter> {
-    let mut program = vec![
-        instruction(LOAD_WORD, 0, 0, ARCHITECTURE),
+/// The whole filter: the native entry point by `rules`, and another one by rules of its own if there are any.
+pub(super) fn assemble(rules: &[Rule], other: Option<(u32, &[Rule])>) -> Vec<sock_filter> {
+    let mut native = vec![
         instruction(JUMP_EQUAL, 1, 0, AUDIT_ARCH),
         refuse(libc::ENOSYS),
         instruction(LOAD_WORD, 0, 0, NUMBER),
     ];
-    program.extend(search(rules));
+    native.extend(search(rules));
+    let mut program = vec![instruction(LOAD_WORD, 0, 0, ARCHITECTURE)];
+    if let Some((architecture, _)) = other {
+        let distance = u32::try_from(native.len()).unwrap_or(u32::MAX);
+        program.extend([instruction(JUMP_EQUAL, 0, 1, architecture), instruction(JUMP, 0, 0, distance)]);
+    }
+    program.extend(native);
+    if let Some((_, rules)) = other {
+        program.push(instruction(LOAD_WORD, 0, 0, NUMBER));
+        program.extend(search(rules));
+    }
     program
 }
 

@@ -7,6 +7,8 @@
 
 mod assembler;
 mod table;
+#[cfg(target_arch = "x86_64")]
+mod table_386;
 
 use libc::sock_filter;
 
@@ -18,7 +20,19 @@ impl Program {
     /// The filter for this machine's architecture.
     #[must_use]
     pub fn compile() -> Program {
-        Program(assembler::assemble(&table::rules()))
+        Program(assembler::assemble(&table::rules(), None))
+    }
+
+    /// The same, with the 32-bit entry point open to what it may do: for `linux/386`.
+    #[must_use]
+    pub fn compile_with_386() -> Program {
+        #[cfg(target_arch = "x86_64")]
+        let other = table_386::rules();
+        #[cfg(target_arch = "x86_64")]
+        let other = Some((table_386::AUDIT_ARCH, other.as_slice()));
+        #[cfg(not(target_arch = "x86_64"))]
+        let other = None;
+        Program(assembler::assemble(&table::rules(), other))
     }
 
     /// Its instructions.
@@ -65,7 +79,10 @@ mod tests {
 
     /// Runs the program as the kernel would, for the few kinds of instruction that it consists of.
     fn verdict(arch: u32, number: u32, argument: u32) -> u32 {
-        let program = Program::compile();
+        verdict_of(&Program::compile(), arch, number, argument)
+    }
+
+    fn verdict_of(program: &Program, arch: u32, number: u32, argument: u32) -> u32 {
         let (mut at, mut accumulator) = (0_usize, 0_u32);
         loop {
             let sock_filter { code, jt, jf, k } = program.0[at];
@@ -138,5 +155,28 @@ mod tests {
         assert_eq!(native(10_000, 0), ENOSYS);
         assert_eq!(verdict(table::AUDIT_ARCH, 0x4000_0001, 0), ENOSYS, "x32");
         assert_eq!(verdict(0x4000_0003, 1, 0), ENOSYS, "i386");
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_32_bit_entry_point_has_the_same_verdicts_where_it_is_open() {
+        let program = Program::compile_with_386();
+        let verdict = |number, argument| verdict_of(&program, 0x4000_0003, number, argument);
+        for (call, name) in
+            [(1, "exit"), (5, "open"), (11, "execve"), (102, "socketcall"), (123, "modify_ldt")]
+        {
+            assert_eq!(verdict(call, 0), ALLOW, "{name}");
+        }
+        for (call, name) in
+            [(21, "mount"), (310, "unshare"), (357, "bpf"), (288, "keyctl"), (425, "io_uring_setup")]
+        {
+            assert_eq!(verdict(call, 0), EPERM, "{name}");
+        }
+        assert_eq!(verdict(359, 38), EPERM, "socket of AF_ALG");
+        assert_eq!(verdict(120, 0x1000_0000), EPERM, "clone of a user namespace");
+        assert_eq!((verdict(435, 0), verdict(10_000, 0)), (ENOSYS, ENOSYS));
+        let native =
+            |call: libc::c_long| verdict_of(&program, table::AUDIT_ARCH, u32::try_from(call).unwrap(), 0);
+        assert_eq!((native(libc::SYS_read), native(libc::SYS_mount)), (ALLOW, EPERM));
     }
 }

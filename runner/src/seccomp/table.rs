@@ -112,13 +112,14 @@ const AF_VSOCK: u32 = 40;
 /// CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 const CLONE_NAMESPACES: u32 = 0x7e02_0000;
 
-const SOCKET: &[Test] = &[
+pub(super) const SOCKET: &[Test] = &[
     Test::Equal(AF_ALG, Outcome::Deny),
     Test::Equal(AF_VSOCK, Outcome::Deny),
     Test::Otherwise(Outcome::Allow),
 ];
-const CLONE: &[Test] = &[Test::AnyBit(CLONE_NAMESPACES, Outcome::Deny), Test::Otherwise(Outcome::Allow)];
-const PERSONALITY: &[Test] = &[
+pub(super) const CLONE: &[Test] =
+    &[Test::AnyBit(CLONE_NAMESPACES, Outcome::Deny), Test::Otherwise(Outcome::Allow)];
+pub(super) const PERSONALITY: &[Test] = &[
     Test::Equal(0, Outcome::Allow),
     Test::Equal(0x8, Outcome::Allow),
     Test::Equal(0x2_0000, Outcome::Allow),
@@ -136,8 +137,12 @@ pub(super) fn rules() -> Vec<Rule> {
         (number(libc::SYS_clone3), Verdict::Errno(libc::ENOSYS)),
     ];
     special.extend(DENIED.iter().chain(DENIED_HERE).map(|&call| (number(call), Verdict::Errno(libc::EPERM))));
-    special.sort_unstable_by_key(|(number, _)| *number);
+    ranges(special)
+}
 
+/// Single calls with their verdicts, and everything between them allowed up to the newest call that is known.
+pub(super) fn ranges(mut special: Vec<(u32, Verdict)>) -> Vec<Rule> {
+    special.sort_unstable_by_key(|(number, _)| *number);
     let mut rules = vec![Rule { first: 0, verdict: Verdict::Allow }];
     for (number, verdict) in special {
         push(&mut rules, number, verdict);
