@@ -54,7 +54,7 @@ pub enum Command {
     /// List what moved since the lock file of `forge build --lock` was written
     Outdated(crate::commands::outdated::Outdated),
     /// Check what this machine allows builds to do, and how to allow more
-    Doctor,
+    Doctor(Doctor),
     /// Show versions, paths and limits
     Info,
 }
@@ -372,6 +372,14 @@ pub struct Explain {
     /// An image's name, or `last`
     #[arg(value_name = "IMAGE|last", default_value = "last")]
     pub image: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `forge doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -76,7 +76,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Logout(args) => commands::login::logout(&args),
         Command::Explain(args) => commands::explain::explain(&session, &args),
         Command::Outdated(args) => commands::outdated::outdated(&session, &args),
-        Command::Doctor => commands::doctor::doctor(),
+        Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Info => commands::info::info(&session),
     }
 }

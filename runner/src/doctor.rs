@@ -3,19 +3,22 @@
 //! Every probe tries the thing itself where that is harmless and cheap, in a process or thread of its own; settings
 //! are only read to explain a refusal. Nothing is changed.
 
+mod facts;
+
 use std::fmt;
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::{FsOpenFlags, fsopen};
 use rustix::process::geteuid;
 
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::isolation::in_a_child;
 use crate::sandbox::spec::Limits;
 use crate::sys;
-use crate::userns::{self, SubidError, Subids, find_program};
+use crate::userns::{self, Mapping, SubidError, Subids, find_program};
+
+pub use facts::{Fact, facts};
 
 /// One thing that forge can make use of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +46,12 @@ pub enum Feature {
     Namespaces,
     /// Overlay mounts by the new mount calls.
     Overlay,
+    /// The program that stacks layers where the kernel does not.
+    FuseOverlayfs,
     /// seccomp filters.
     Seccomp,
+    /// Keeping steps from signalling others and from others' abstract sockets.
+    Landlock,
     /// A writable cgroup with the pids controller.
     PidsLimit,
     /// A writable cgroup with the memory controller.
@@ -67,7 +74,9 @@ impl fmt::Display for Feature {
             Feature::SubordinateIds => "subordinate ids",
             Feature::Namespaces => "namespaces",
             Feature::Overlay => "overlay file system",
+            Feature::FuseOverlayfs => "fuse-overlayfs",
             Feature::Seccomp => "seccomp",
+            Feature::Landlock => "landlock scopes",
             Feature::PidsLimit => "limit on processes",
             Feature::MemoryLimit => "limit on memory",
             Feature::Nftables => "nftables",
@@ -88,7 +97,9 @@ pub fn probe(search_path: &str) -> Vec<Finding> {
         subordinate_ids(search_path),
         namespaces(),
         overlay(),
+        fuse(search_path),
         seccomp(),
+        landlock(),
         limit(Feature::PidsLimit, Limits { pids: Some(1), ..Limits::none() }),
         limit(Feature::MemoryLimit, Limits { memory_bytes: Some(1 << 30), ..Limits::none() }),
         program(Feature::Nftables, "nft", "nftables", search_path),
@@ -159,21 +170,53 @@ fn namespaces() -> Finding {
     }
 }
 
+/// Mounted, not only asked for: policies refuse the mount and not the question.
 fn overlay() -> Finding {
-    let open = || -> io::Result<()> {
-        as_root_of_something()?;
-        sys::unshare(libc::CLONE_NEWNS)?;
-        fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        Ok(())
+    let mount = || -> io::Result<()> {
+        if !geteuid().is_root() {
+            userns::enter(&Mapping::Single).map_err(|_| io::Error::from_raw_os_error(libc::EPERM))?;
+        }
+        crate::sandbox::try_overlay()
     };
-    match in_a_child(open) {
-        Ok(()) => found(Feature::Overlay, "by fsopen"),
+    match in_a_child(mount) {
+        Ok(()) => found(Feature::Overlay, "can be mounted"),
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
             lacking(Feature::Overlay, "the kernel does not know overlay", "as root: modprobe overlay")
         }
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => lacking(
+            Feature::Overlay,
+            error.to_string(),
+            "allow one of the namespaces above (layers are copied or stacked by fuse-overlayfs meanwhile)",
+        ),
         Err(error) => {
             lacking(Feature::Overlay, error.to_string(), "a kernel of version 6.5 or newer has all of it")
         }
+    }
+}
+
+fn fuse(search_path: &str) -> Finding {
+    const PATH: &str = "/dev/fuse";
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match openat(CWD, Path::new(PATH), flags, Mode::empty()) {
+        Ok(_) => program(Feature::FuseOverlayfs, "fuse-overlayfs", "fuse-overlayfs", search_path),
+        Err(error) => lacking(
+            Feature::FuseOverlayfs,
+            format!("open {PATH}: {error}"),
+            "as root: modprobe fuse; chmod 0666 /dev/fuse (docker run --device /dev/fuse)",
+        ),
+    }
+}
+
+fn landlock() -> Finding {
+    match in_a_child(|| {
+        rustix::thread::set_no_new_privs(true).map_err(Into::into).and_then(|()| sys::restrict_scope())
+    }) {
+        Ok(()) => found(Feature::Landlock, "signals and abstract unix sockets"),
+        Err(error) => lacking(
+            Feature::Landlock,
+            error.to_string(),
+            "a kernel of version 6.12 or newer, with `landlock` among its security modules",
+        ),
     }
 }
 

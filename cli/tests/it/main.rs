@@ -12,6 +12,7 @@ mod calls;
 mod concurrency;
 mod contexts;
 mod disk;
+mod doctor;
 mod errors;
 mod interruption;
 mod isolation;

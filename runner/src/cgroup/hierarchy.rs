@@ -142,6 +142,19 @@ fn own_cgroup(own: &str, wanted: impl Fn(&str) -> bool) -> Option<&str> {
     })
 }
 
+/// Which kind of hierarchies there is, for people.
+pub(crate) fn describe() -> String {
+    let hierarchies = Hierarchies::of_this_process();
+    let has = |version| hierarchies.0.iter().any(|hierarchy| hierarchy.version == version);
+    let kind = match (has(Version::V1), has(Version::V2)) {
+        (true, true) => "hybrid",
+        (true, false) => "v1",
+        (false, true) => "v2",
+        (false, false) => "none",
+    };
+    format!("{kind}, {}", hierarchies.describe())
+}
+
 /// Whether /sys/fs/cgroup is one v2 hierarchy.
 pub(crate) fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()

@@ -27,7 +27,7 @@ use demand::{Demand, demands};
 use hierarchy::Version;
 use hierarchy::{Hierarchies, Hierarchy};
 
-pub(crate) use hierarchy::is_unified;
+pub(crate) use hierarchy::{describe, is_unified};
 
 /// The directory below forge's own cgroup that holds those of its sandboxes.
 const FAMILY: &str = "forge";

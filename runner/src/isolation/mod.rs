@@ -19,7 +19,7 @@ use std::io;
 use std::str::FromStr;
 
 use crate::sys::{self, Cloned};
-use crate::userns::{self, Mapping, Subids, UsernsError};
+use crate::userns::{self, Mapping, Subids};
 
 pub use requirements::{Capability, has_capability};
 pub(crate) use requirements::{in_a_child, is_filtered};
@@ -175,10 +175,12 @@ pub fn inspect(rung: Rung, search_path: &str) -> Option<Refusal> {
     match rung {
         Rung::Root => requirements::of_root().err(),
         Rung::Userns => {
-            let mapped = requirements::of_userns(rung).and_then(|()| mapping(search_path).map(drop));
-            mapped.err()
+            let mapped = requirements::of_userns(rung).and_then(|()| mapping(search_path));
+            mapped.and_then(|mapping| rehearsed(rung, &mapping)).err()
         }
-        Rung::UsernsSingle => requirements::of_userns(rung).err(),
+        Rung::UsernsSingle => {
+            requirements::of_userns(rung).and_then(|()| rehearsed(rung, &Mapping::Single)).err()
+        }
         Rung::Chroot => requirements::of_chroot().err(),
         Rung::None => None,
     }
@@ -218,17 +220,15 @@ fn mapping(search_path: &str) -> Result<Mapping, Refusal> {
 
 /// Enters a namespace in which nothing may go wrong any more, so the whole way is tried in a clone first.
 fn enter(rung: Rung, mapping: &Mapping) -> Result<(), Refusal> {
-    let said = match mapping {
-        // Only these can fail for reasons that the requirements do not know: a helper without its set-uid bit.
-        Mapping::Subids(_) | Mapping::Own(_) => rehearse(mapping),
-        Mapping::Single => Ok(()),
-    };
-    said.and_then(|()| userns::enter(mapping).map_err(|error| describe(&error)))
-        .map_err(|(reason, remedy)| Refusal::new(rung, reason, remedy))
+    // Only these can fail for reasons that the requirements do not know: a helper without its set-uid bit.
+    if matches!(mapping, Mapping::Subids(_) | Mapping::Own(_)) {
+        rehearsed(rung, mapping)?;
+    }
+    userns::enter(mapping).map_err(|error| Refusal::new(rung, error.to_string(), error.remedy()))
 }
 
-fn describe(error: &UsernsError) -> (String, String) {
-    (error.to_string(), error.remedy())
+fn rehearsed(rung: Rung, mapping: &Mapping) -> Result<(), Refusal> {
+    rehearse(mapping).map_err(|(reason, remedy)| Refusal::new(rung, reason, remedy))
 }
 
 /// Enters in a clone of this process and says how that went.
@@ -239,8 +239,8 @@ fn rehearse(mapping: &Mapping) -> Result<(), (String, String)> {
         Cloned::Child => {
             drop(from);
             if let Err(error) = userns::enter(mapping) {
-                let (reason, remedy) = describe(&error);
-                let _ = io::Write::write_all(&mut to, format!("{reason}\0{remedy}").as_bytes());
+                let text = format!("{error}\0{}", error.remedy());
+                let _ = io::Write::write_all(&mut to, text.as_bytes());
             }
             crate::zygote::leave(0)
         }

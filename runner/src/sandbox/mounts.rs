@@ -85,3 +85,29 @@ pub fn detach(source: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
 pub(super) fn copy_path(path: impl Arg, recursive: bool) -> io::Result<OwnedFd> {
     copy(CWD, path, recursive)
 }
+
+/// Mounts an overlay on a tmpfs of its own, in a mount namespace of its own: to see whether that works. For a process
+/// that does nothing else afterwards.
+///
+/// # Errors
+/// The kernel's refusal.
+pub(crate) fn try_overlay() -> io::Result<()> {
+    sys::unshare(libc::CLONE_NEWNS)?;
+    rustix::mount::mount_change(
+        "/",
+        rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE,
+    )?;
+    let disk = make("tmpfs", &[("size", "1m")], INERT)?;
+    let place = rustix::fs::openat(CWD, "/proc", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
+    attach(&disk, place)?;
+    for name in ["lower", "upper", "work"] {
+        rustix::fs::mkdirat(&disk, name, rustix::fs::Mode::from_raw_mode(0o755))?;
+    }
+    rustix::process::fchdir(&disk)?;
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in [("lowerdir+", "lower"), ("upperdir", "upper"), ("workdir", "work")] {
+        fsconfig_set_string(&context, key, value)?;
+    }
+    rustix::mount::fsconfig_set_flag(&context, "userxattr")?;
+    create(&context, INERT).map(drop)
+}
