@@ -9,6 +9,7 @@ use forge_solver::event::Events;
 use forge_solver::op::{CopyOp, ImageOp, Op, Selection, WorkdirOp};
 use forge_solver::{Executor, Job, StepId, TroubleKind, WorldError};
 use forge_store::Threads;
+use forge_store::layer::Compression;
 use forge_store::rootdir::Mtime;
 use forge_store::tree::{ContentOptions, Format, Mtimes, ReadOptions, Walk, XattrFilter, content_of};
 use forge_store::{ContentId, Draft, Layer, LayerId, RootDir, Snapshot, Store};
@@ -38,6 +39,8 @@ pub struct LocalExecutor<'a> {
     sources: &'a Sources<'a>,
     steps: Steps<'a>,
     cancelled: AtomicBool,
+    /// How layers are packed that nobody looks into; without it they get trees, too.
+    packed_as: Option<Compression>,
     /// Selections of stages that were hashed before in this build.
     selected: Mutex<HashMap<(Vec<LayerId>, Selection), ContentId>>,
 }
@@ -58,8 +61,15 @@ impl<'a> LocalExecutor<'a> {
             sources,
             steps: Steps::new(store, settings),
             cancelled: AtomicBool::new(false),
+            packed_as: None,
             selected: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Layers are wanted as blobs of this compression: what nobody looks into is packed at once, without a tree.
+    #[must_use]
+    pub fn packing(self, packed_as: Option<Compression>) -> Self {
+        Self { packed_as, ..self }
     }
 
     /// What a snapshot's files look like, stacked.
@@ -110,6 +120,13 @@ impl<'a> LocalExecutor<'a> {
             .map(|input| input.as_ref().map(|s| self.view(s)).transpose())
             .collect::<Result<_, _>>()?;
         let context = self.contexts_of(job);
+        if let Some(compression) = self.packed_as.filter(|_| !job.is_read)
+            && let Some(contexts) =
+                context.iter().map(|found| found.map(|c| &**c)).collect::<Option<Vec<_>>>()
+            && let Some(layer) = self.borrow(op, &below_view, &contexts, compression)?
+        {
+            return Ok(below.push(layer));
+        }
         let views: Vec<&dyn TreeView> = stacks
             .iter()
             .zip(&context)
@@ -124,6 +141,27 @@ impl<'a> LocalExecutor<'a> {
         files::copy(op, &below_view, &views, &draft, self.store.layers().xattrs(), &scratch)
             .map_err(trouble::of_files)?;
         self.commit(below, draft, Mtimes::Ignore)
+    }
+
+    /// A COPY from contexts that nobody looks into, packed from where the files are; none if it needs a tree.
+    fn borrow(
+        &self,
+        op: &CopyOp,
+        below: &StackView,
+        contexts: &[&LocalContext],
+        compression: Compression,
+    ) -> Result<Option<Layer>, WorldError> {
+        let Some(borrowed) = files::borrow(op, below, contexts).map_err(trouble::of_files)? else {
+            return Ok(None);
+        };
+        let content = borrowed.content().map_err(trouble::of_files)?;
+        let layer = Layer::built(LayerId::of_content(&content));
+        let layers = self.store.layers();
+        if !layers.is_local(&layer).map_err(trouble::of_store)? {
+            let packed = layers.pack_entries(&layer.id, compression, borrowed.entries());
+            packed.map_err(trouble::of_files)?;
+        }
+        Ok(Some(layer))
     }
 
     /// For each source of a COPY: the context it is, if it is one.

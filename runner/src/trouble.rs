@@ -74,6 +74,8 @@ pub fn of_store(error: StoreError) -> WorldError {
         StoreError::Corrupt { .. } | StoreError::Unpack { .. } => {
             WorldError::new(TroubleKind::Corrupt, message)
         }
+        StoreError::Changed(_) => WorldError::new(TroubleKind::Input, message)
+            .hint("build again once nothing writes to the context any more"),
         StoreError::MissingBlob(_) | StoreError::MissingLayer(_) => {
             WorldError::new(TroubleKind::NotFound, message)
         }

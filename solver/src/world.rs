@@ -146,6 +146,8 @@ pub struct Job<'a> {
     pub inputs: &'a [Option<Snapshot>],
     /// The names of those inputs that are contexts.
     pub contexts: &'a [Option<String>],
+    /// Whether another step of this build reads the result's files. If not, nobody needs a tree of them.
+    pub is_read: bool,
     /// Its line of progress.
     pub step: StepId,
     /// Its name, for messages.

@@ -58,6 +58,9 @@ pub enum StoreError {
         /// The newest format this forge knows.
         known: i64,
     },
+    /// A file that is no longer what it was when it was hashed.
+    #[error("{} changed while it was read", .0.display())]
+    Changed(PathBuf),
     /// A layer could not be packed.
     #[error("cannot pack layer: {0}")]
     Pack(String),

@@ -120,7 +120,8 @@ impl Building<'_> {
         self.say_unused(plan);
         let fetcher = Fetcher { store: self.store, registries: &registries, display: self.display.clone() };
         let executor =
-            LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, &sources, self.settings());
+            LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, &sources, self.settings())
+                .packing(self.request.wanted.packed_at_once());
         let what = self.identity(&loaded, plan);
         let history = History::of(self.store);
         let last = history.last(&what).unwrap_or_default();

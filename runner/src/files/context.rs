@@ -14,7 +14,7 @@ use forge_solver::explain::Listing;
 use forge_solver::matching::IgnorePatterns;
 use forge_solver::op::Selection;
 use forge_store::ContentId;
-use forge_store::rootdir::{FileKind, RootDir, RootDirError, Stat};
+use forge_store::rootdir::{Dir, FileKind, RootDir, RootDirError, Stat};
 
 use super::error::FilesError;
 use super::hash::{hash_selection, list_selection};
@@ -93,6 +93,21 @@ impl LocalContext {
     /// Stands for the ignore file's patterns, in explanations.
     pub fn ignore_fact(&self) -> String {
         blake3::hash(format!("{:?}", self.ignore).as_bytes()).to_hex()[..16].to_owned()
+    }
+
+    /// The hash of a file's bytes as it stands in this build's keys; `None` if the file was changed since.
+    pub fn hashed(&self, path: &Path, stat: &Stat) -> Option<blake3::Hash> {
+        self.stamps.hashed(path, stat)
+    }
+
+    /// A directory of the context.
+    pub fn open_dir(&self, path: &Path) -> Result<Dir, FilesError> {
+        Ok(self.root.open_dir(path)?)
+    }
+
+    /// The context's own directory.
+    pub fn top(&self) -> &Dir {
+        self.root.dir()
     }
 
     /// Whether the ignore file excludes what is at `path`.

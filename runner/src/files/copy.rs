@@ -32,9 +32,7 @@ pub fn copy(
     scratch: &Scratch<'_>,
 ) -> Result<(), FilesError> {
     let upper = Upper::new(draft, below, marks)?;
-    let chmod =
-        op.chmod.as_deref().map(Chmod::parse).transpose().map_err(|e| FilesError::Mode(e.to_string()))?;
-    let chown = op.chown.as_deref().map(|spec| lookup_owner(below, spec)).transpose()?;
+    let (chmod, chown) = (chmod_of(op)?, chown_of(op, below)?);
     let mut copier = Copier {
         upper,
         op,
@@ -110,9 +108,8 @@ impl Copier<'_> {
     /// Where a file called `name` goes: into the destination if that is a directory, by form or in fact.
     fn dest_of_file(&self, name: &OsStr) -> Result<PathBuf, FilesError> {
         let dest = self.dest()?;
-        let is_dir = self.op.dest.ends_with('/')
-            || self.upper.stat(&dest)?.is_some_and(|stat| stat.kind == FileKind::Directory);
-        Ok(if is_dir { dest.join(name) } else { dest })
+        let is_dir = self.upper.stat(&dest)?.is_some_and(|stat| stat.kind == FileKind::Directory);
+        Ok(dest_of_file(self.op, dest, is_dir, name))
     }
 
     /// `--parents`: the source's path behind the pivot is kept below the destination.
@@ -359,18 +356,48 @@ impl Copier<'_> {
     }
 
     fn mode(&self, stat: &Stat) -> u32 {
-        let is_dir = stat.kind == FileKind::Directory;
-        self.chmod.as_ref().map_or(stat.mode, |chmod| chmod.apply(stat.mode, is_dir))
+        mode(self.chmod.as_ref(), stat)
     }
 
-    /// Directories that nobody copied: 0755 (or an octal `--chmod`), owned as `--chown` says.
     fn new_parent(&self) -> NewDir {
-        let mode = match &self.chmod {
-            Some(Chmod::Octal(mode)) => *mode,
-            _ => 0o755,
-        };
-        NewDir { mode, owner: Some(self.chown.unwrap_or((0, 0))) }
+        new_parent(self.chmod.as_ref(), self.chown)
     }
+}
+
+/// `--chmod`, read.
+pub(super) fn chmod_of(op: &CopyOp) -> Result<Option<Chmod>, FilesError> {
+    let chmod = op.chmod.as_deref().map(Chmod::parse).transpose();
+    chmod.map_err(|e| FilesError::Mode(e.to_string()))
+}
+
+/// `--chown`, looked up.
+pub(super) fn chown_of(op: &CopyOp, below: &dyn TreeView) -> Result<Option<(u32, u32)>, FilesError> {
+    op.chown.as_deref().map(|spec| lookup_owner(below, spec)).transpose()
+}
+
+/// Where a file called `name` goes: into the destination if that is a directory, by form or in fact.
+pub(super) fn dest_of_file(op: &CopyOp, dest: PathBuf, is_dir: bool, name: &OsStr) -> PathBuf {
+    if is_dir || op.dest.ends_with('/') { dest.join(name) } else { dest }
+}
+
+/// The mode of what is copied.
+pub(super) fn mode(chmod: Option<&Chmod>, stat: &Stat) -> u32 {
+    let is_dir = stat.kind == FileKind::Directory;
+    chmod.map_or(stat.mode, |chmod| chmod.apply(stat.mode, is_dir))
+}
+
+/// The owner of what is copied from a source that owns nothing itself.
+pub(super) fn owner(op: &CopyOp, chown: Option<(u32, u32)>, stat: &Stat) -> (u32, u32) {
+    chown.unwrap_or(if op.reset_owner { (0, 0) } else { (stat.uid, stat.gid) })
+}
+
+/// Directories that nobody copied: 0755 (or an octal `--chmod`), owned as `--chown` says.
+pub(super) fn new_parent(chmod: Option<&Chmod>, chown: Option<(u32, u32)>) -> NewDir {
+    let mode = match chmod {
+        Some(Chmod::Octal(mode)) => *mode,
+        _ => 0o755,
+    };
+    NewDir { mode, owner: Some(chown.unwrap_or((0, 0))) }
 }
 
 /// Copies a file's bytes, in the kernel where it can, and sees to it that nobody changed them meanwhile.

@@ -3,6 +3,7 @@
 //! A source is a [`TreeView`]: a build context, or the stacked layers of a stage. Selecting, hashing and copying
 //! all go through the same view and the same [`select`], so what was hashed is what is copied.
 
+mod borrow;
 mod context;
 mod copy;
 mod error;
@@ -14,6 +15,7 @@ mod upper;
 mod view;
 mod workdir;
 
+pub use borrow::{Borrowed, BorrowedEntry, borrow};
 pub use context::LocalContext;
 pub use copy::copy;
 pub(crate) use copy::copy_bytes;

@@ -49,6 +49,8 @@ pub struct Stamps {
     path: PathBuf,
     old: HashMap<PathBuf, (Stamp, blake3::Hash)>,
     new: Mutex<HashMap<PathBuf, (Stamp, blake3::Hash)>>,
+    /// Hashes of this build that tell nothing about the next: their files were young.
+    racy: Mutex<HashMap<PathBuf, (Stamp, blake3::Hash)>>,
     changed: AtomicBool,
 }
 
@@ -56,7 +58,7 @@ impl Stamps {
     /// Reads what an earlier build left; nothing if it cannot be read.
     pub fn load(path: &Path) -> Self {
         let old = fs::read(path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { path: path.to_owned(), old, new: Mutex::new(HashMap::new()), changed: AtomicBool::new(false) }
+        Self { path: path.to_owned(), old, ..Self::none() }
     }
 
     /// Remembers within this build only.
@@ -65,6 +67,7 @@ impl Stamps {
             path: PathBuf::new(),
             old: HashMap::new(),
             new: Mutex::new(HashMap::new()),
+            racy: Mutex::new(HashMap::new()),
             changed: AtomicBool::new(false),
         }
     }
@@ -76,15 +79,25 @@ impl Stamps {
         old.or_else(|| self.new.lock().unwrap_or_else(PoisonError::into_inner).get(path).and_then(same))
     }
 
+    /// The hash that was taken of the file for this build's keys. Unlike [`Stamps::get`] it says nothing about what
+    /// the file holds now, so whoever uses it reads and compares.
+    pub fn hashed(&self, path: &Path, stat: &Stat) -> Option<blake3::Hash> {
+        let racy = || {
+            let racy = self.racy.lock().unwrap_or_else(PoisonError::into_inner);
+            racy.get(path).filter(|(stamp, _)| *stamp == Stamp::of(stat)).map(|(_, hash)| *hash)
+        };
+        self.get(path, stat).or_else(racy)
+    }
+
     /// Remembers a hash of a file whose metadata, `stat`, was taken when it was opened.
     pub fn put(&self, path: &Path, stat: &Stat, hash: blake3::Hash) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
         let ctime = i128::from(stat.ctime.sec) * 1_000_000_000 + i128::from(stat.ctime.nsec);
-        if now - ctime > RACY_NS {
-            let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
-            new.insert(path.to_owned(), (Stamp::of(stat), hash));
-            self.changed.store(true, Ordering::Relaxed);
-        }
+        let is_racy = now - ctime <= RACY_NS;
+        let known = if is_racy { &self.racy } else { &self.new };
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(path.to_owned(), (Stamp::of(stat), hash));
+        self.changed.fetch_or(!is_racy, Ordering::Relaxed);
     }
 
     /// Writes what is known, aside and renamed.

@@ -30,6 +30,8 @@ pub struct Run<'a> {
     pub fresh: Vec<bool>,
     /// Base images whose files someone who runs must look into.
     pub fetched: Vec<bool>,
+    /// Vertices whose files someone who runs looks into.
+    pub read: Vec<bool>,
 }
 
 impl<'a> Run<'a> {
@@ -51,6 +53,7 @@ impl<'a> Run<'a> {
             reasons: vec![None; n],
             fresh,
             fetched: vec![false; n],
+            read: vec![false; n],
         }
     }
 
@@ -102,18 +105,19 @@ impl<'a> Run<'a> {
                 continue;
             }
             for (place, input) in self.graph.vertex(id).inputs.iter().enumerate() {
-                self.fetched[input.index()] |= self.is_looked_into(id, place);
+                let is_image = matches!(self.graph.vertex(*input).op, Op::Image(_));
+                self.read[input.index()] |= self.is_looked_into(id, place);
+                self.fetched[input.index()] |= is_image && self.is_looked_into(id, place);
                 pending.push(*input);
             }
         }
     }
 
-    /// Whether a vertex that is carried out looks into the image that is its input at a place.
+    /// Whether a vertex that is carried out looks into its input at a place.
     fn is_looked_into(&self, id: VertexId, place: usize) -> bool {
         let vertex = self.graph.vertex(id);
-        let is_image = matches!(self.graph.vertex(vertex.inputs[place]).op, Op::Image(_));
         let lies_on_top = place == 0 && matches!(&vertex.op, Op::Copy(copy) if copy.link);
-        is_image && !lies_on_top
+        !lies_on_top
     }
 
     /// Says what was at hand: hits, and base images that nobody needs to look into.

@@ -95,6 +95,7 @@ impl<'a> Run<'a> {
             id,
             key: self.key(id),
             fresh: self.fresh[id.index()],
+            is_read: self.read[id.index()],
             reason: self.reasons[id.index()].clone(),
             inputs,
         }

@@ -20,6 +20,8 @@ pub struct Task<'a> {
     pub id: VertexId,
     pub key: CacheKey,
     pub fresh: bool,
+    /// Whether a later step looks into the result.
+    pub is_read: bool,
     /// Why it runs, if that is known.
     pub reason: Option<String>,
     pub inputs: Vec<Option<Snapshot>>,
@@ -116,6 +118,7 @@ impl Task<'_> {
             op: &vertex.op,
             inputs: &self.inputs,
             contexts: &contexts,
+            is_read: self.is_read,
             step,
             label: &vertex.label,
             events,

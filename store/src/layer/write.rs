@@ -17,7 +17,7 @@ use tar::EntryType;
 use super::header::{BLOCK, Fields};
 use crate::rootdir::{Device, Dir, Mtime};
 use crate::tree::{
-    CAPABILITY_XATTR, Entry, Format, Node, OverlayXattrs, ReadOptions, TreeError, Walk, XattrFilter,
+    CAPABILITY_XATTR, Entry, FileHash, Format, Node, OverlayXattrs, ReadOptions, TreeError, Walk, XattrFilter,
 };
 
 /// The mark of a whiteout in a layer's names.
@@ -130,7 +130,16 @@ impl<W: Write> LayerWriter<W> {
     /// Writes one entry, with its content. Parents are to be written before what is in them. After an error the
     /// output is not an archive and not to be kept.
     pub fn append(&mut self, entry: &Entry) -> Result<(), WriteError> {
-        if entry.name().as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes()) {
+        self.append_checked(entry, None)
+    }
+
+    /// As [`LayerWriter::append`], of a file whose content must have this hash.
+    ///
+    /// # Errors
+    /// [`TreeError::Changed`] if it has another: nothing that was made of the bytes may be kept.
+    pub fn append_checked(&mut self, entry: &Entry, hash: Option<FileHash>) -> Result<(), WriteError> {
+        let name = entry.path.file_name().unwrap_or_default();
+        if name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes()) {
             return Err(WriteError::ReservedName { path: entry.path.clone() });
         }
         if entry.is_hard_linked()
@@ -140,7 +149,7 @@ impl<W: Write> LayerWriter<W> {
             return self.write_header(fields);
         }
         match &entry.node {
-            Node::Regular => self.write_file(entry),
+            Node::Regular => self.write_file(entry, hash),
             Node::Directory { opaque } => self.write_directory(entry, *opaque),
             Node::Symlink { target } => {
                 let link = target.as_bytes();
@@ -151,7 +160,7 @@ impl<W: Write> LayerWriter<W> {
             Node::Fifo => self.write_header(self.fields(entry, EntryType::Fifo)),
             Node::Whiteout => {
                 let mut name = WHITEOUT_PREFIX.as_bytes().to_vec();
-                name.extend_from_slice(entry.name().as_bytes());
+                name.extend_from_slice(entry.path.file_name().unwrap_or_default().as_bytes());
                 self.write_whiteout(&entry.path.with_file_name(OsStr::from_bytes(&name)))
             }
         }
@@ -196,7 +205,7 @@ impl<W: Write> LayerWriter<W> {
         }
     }
 
-    fn write_file(&mut self, entry: &Entry) -> Result<(), WriteError> {
+    fn write_file(&mut self, entry: &Entry, expected: Option<FileHash>) -> Result<(), WriteError> {
         let file = entry.open_file()?;
         let xattrs = file.xattrs()?;
         let capability = xattrs.iter().filter(|(name, _)| name == CAPABILITY_XATTR);
@@ -204,7 +213,17 @@ impl<W: Write> LayerWriter<W> {
         let size = entry.stat.size;
         self.write_header(Fields { size, xattrs, ..self.fields(entry, EntryType::Regular) })?;
         let out = &mut self.out;
-        file.read(&mut self.buffer, |bytes| out.write_all(bytes).map_err(WriteError::Output))?;
+        let mut hasher = expected.map(|_| blake3::Hasher::new());
+        file.read(&mut self.buffer, |bytes| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(bytes);
+            }
+            out.write_all(bytes).map_err(WriteError::Output)
+        })?;
+        let found = hasher.map(|hasher| FileHash::from_bytes(*hasher.finalize().as_bytes()));
+        if found != expected {
+            return Err(TreeError::Changed { path: entry.path.clone() }.into());
+        }
         let padding = size.next_multiple_of(BLOCK as u64) - size;
         self.out.write_all(&[0; BLOCK][..padding as usize]).map_err(WriteError::Output)
     }

@@ -23,7 +23,7 @@ use crate::layer::{
 };
 use crate::limits::UNPACKED_BYTES_MAX;
 use crate::snapshot::{Layer, Pulled, Snapshot};
-use crate::tree::{Entry, Format, MergedTree, Node, ReadOptions, XattrFilter};
+use crate::tree::{Entry, FileHash, Format, MergedTree, Node, ReadOptions, TreeError, XattrFilter};
 use crate::{ContentId, Descriptor, DiffId, Digest, LayerId, RootDir, StoreError, Threads, media_type};
 
 /// The form in which an output wants layers.
@@ -79,6 +79,37 @@ impl Layers {
                 Ok(PackedLayer { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id })
             }
         }
+    }
+
+    /// A layer that has no tree, as a blob: from entries that lie elsewhere, parents before children, each file with
+    /// the hash that it must have. Its tree is made from the blob if it is ever needed.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] if a file has another hash, or what `entries` fails with.
+    pub fn pack_entries<E: From<StoreError> + Send>(
+        &self,
+        id: &LayerId,
+        compression: Compression,
+        entries: impl Iterator<Item = Result<(Entry, Option<FileHash>), E>> + Send,
+    ) -> Result<PackedLayer, E> {
+        let form = LayerForm::from(compression);
+        let mut failed = None;
+        let packed = self.kept(id, &form, || {
+            let written = self.pack_with(form.packing, |out| {
+                let mut writer = LayerWriter::new(out, WriteOptions::default());
+                for entry in entries {
+                    let (entry, hash) = entry.map_err(|error| {
+                        failed = Some(error);
+                        StoreError::Pack("a file could not be read".into())
+                    })?;
+                    writer.append_checked(&entry, hash).map_err(pack_error)?;
+                }
+                writer.finish().map(drop).map_err(pack_error)
+            })?;
+            self.record_diff_id(id, &written.1.diff_id, written.1.uncompressed_size)?;
+            Ok(written)
+        });
+        packed.map_err(|error| failed.unwrap_or_else(|| error.into()))
     }
 
     /// Several layers, the lowest first, as one blob: what they change together in what lies `below`.
@@ -293,10 +324,13 @@ fn unbuffered(out: BufWriter<NamedTempFile>) -> Result<NamedTempFile, StoreError
 }
 
 fn pack_error(error: WriteError) -> StoreError {
-    StoreError::Pack(error.to_string())
+    match error {
+        WriteError::Tree(TreeError::Changed { path }) => StoreError::Changed(path),
+        error => StoreError::Pack(error.to_string()),
+    }
 }
 
-fn tree_error(error: crate::tree::TreeError) -> StoreError {
+fn tree_error(error: TreeError) -> StoreError {
     StoreError::Pack(error.to_string())
 }
 

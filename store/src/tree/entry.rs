@@ -112,6 +112,13 @@ impl Entry {
         }))
     }
 
+    /// An entry of a layer whose inode lies elsewhere, at `at`: a file that is packed without being copied. `stat`
+    /// says what the layer says of it, with the inode and size that a regular file has where it is.
+    pub fn elsewhere(at: At<'_>, path: PathBuf, node: Node, stat: Stat, xattrs: Xattrs) -> Self {
+        let options = ReadOptions { format: Format::Plain, xattrs: XattrFilter::None };
+        Self { path, node, stat, xattrs, options, dir: at.dir().clone(), name: at.name().to_owned() }
+    }
+
     /// The extended attributes that the walk was told to read, of regular files and directories. Of a file that is
     /// opened anyway, [`super::OpenFile::xattrs`] is faster.
     pub fn xattrs(&self) -> Result<Xattrs, TreeError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use forge_exporter::{Annotation, Edits, ImageForm, ImageOptions, ImageOutput, Output, Squash, Unset};
 use forge_registry::Reference;
-use forge_store::layer::FileTimes;
+use forge_store::layer::{Compression, FileTimes, Packing};
 use forge_store::{LayerForm, Platform};
 
 use super::request::usage;
@@ -144,6 +144,21 @@ impl Wanted {
     pub fn first_form(&self) -> Option<&ImageForm> {
         let first = self.targets.first().map(|target| &target.output.form);
         first.or_else(|| self.files.iter().find_map(|file| file.output.form()))
+    }
+
+    /// How layers are compressed that can be packed as soon as they are made, because nothing that is wanted needs
+    /// their trees.
+    pub fn packed_at_once(&self) -> Option<Compression> {
+        let form = self.options(self.first_form()?).form;
+        let only_images = self.files.iter().all(|file| file.output.form().is_some());
+        match form.packing {
+            Packing::Tar(compression)
+                if form.times == FileTimes::Kept && only_images && self.options.squash.is_none() =>
+            {
+                Some(compression)
+            }
+            _ => None,
+        }
     }
 
     /// Whether the base's layers need not be here: all that is wanted is a push, and the registry may have them.
