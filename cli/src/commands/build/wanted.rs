@@ -149,12 +149,11 @@ impl Wanted {
     /// How layers are compressed that can be packed as soon as they are made, because nothing that is wanted needs
     /// their trees.
     pub fn packed_at_once(&self) -> Option<Compression> {
-        let form = self.options(self.first_form()?).form;
+        let form = self.first_form()?;
+        let keeps_times = !form.rewrite_timestamp && !self.is_reproducible;
         let only_images = self.files.iter().all(|file| file.output.form().is_some());
         match form.packing {
-            Packing::Tar(compression)
-                if form.times == FileTimes::Kept && only_images && self.options.squash.is_none() =>
-            {
+            Packing::Tar(compression) if keeps_times && only_images && self.options.squash.is_none() => {
                 Some(compression)
             }
             _ => None,
