@@ -169,11 +169,11 @@ fn the_host_is_reached_by_its_gateway_only_if_asked_for() {
     let _loopback = serve("127.0.0.1", 8002);
     lab.wrapper = netns.enter();
     // This busybox cannot look names up.
-    let script = "box=$(awk '$2==\"box\"{print $1}' /etc/hosts); for p in 8001 8002; do wget -T 3 -qO- http://$box:$p/ >/dev/null && echo hello || echo refused; done > /seen";
+    let script = "box=$(awk '$2==\"box\"{print $1}' /etc/hosts); for p in 8001 8002; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 5 nc -w 3 $box $p | grep -q '200 OK' && echo hello || echo refused; done > /seen";
     let text = format!("FROM busybox\nRUN {script}\n");
     lab.build_text(&text, &["--add-host", "box:host-gateway", "-t", "x"]).success();
     assert_eq!(lab.shell("x", "cat /seen"), "hello\nrefused");
-    let text = "FROM busybox\nRUN gw=$(ip route | awk '/default/{print $3}'); wget -T 3 -qO- http://$gw:8001/ > /dev/null || echo refused > /seen\n";
+    let text = "FROM busybox\nRUN gw=$(ip route | awk '/default/{print $3}'); printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 5 nc -w 3 $gw 8001 | grep -q '200 OK' || echo refused > /seen\n";
     lab.build_text(text, &["-t", "x"]).success();
     assert_eq!(lab.shell("x", "cat /seen"), "refused");
 }
