@@ -32,6 +32,12 @@ pub enum Command {
     Build(Box<Build>),
     /// Run a command in a new container of an image, in the foreground
     Run(Box<Run>),
+    /// Open a shell in an image, or in a stage of the last build
+    Shell(Shell),
+    /// Run a step of an earlier build again, or open a shell in it
+    Replay(Box<Replay>),
+    /// Print the whole log of an earlier build
+    Logs(Logs),
     /// List images
     #[command(alias = "ls")]
     Images(Images),
@@ -153,6 +159,10 @@ pub struct Build {
     #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
     pub ssh: Vec<String>,
 
+    /// What a failed RUN leads to; without a terminal `shell` says how to get one
+    #[arg(long, value_name = "WHAT", default_value = "fail")]
+    pub on_error: OnError,
+
     /// Show the graph with its keys and what is cached, and build nothing
     #[arg(long, value_name = "FORMAT")]
     pub print: Option<PrintFormat>,
@@ -208,6 +218,16 @@ pub enum NetworkMode {
     Host,
 }
 
+/// What a failed step leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// The end of the build
+    #[default]
+    Fail,
+    /// A shell in the step, and then the end of the build
+    Shell,
+}
+
 /// How `--print` shows the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrintFormat {
@@ -256,6 +276,30 @@ pub struct Run {
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
 
+    /// Pass standard input on
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Show a file or directory of this machine in the container (repeatable)
+    #[arg(short, long = "volume", value_name = "HOST:CONTAINER[:ro]")]
+    pub volumes: Vec<String>,
+
+    /// The same, or memory, written at length: type=bind,source=PATH,target=PATH[,readonly] (repeatable)
+    #[arg(long = "mount", value_name = "SPEC")]
+    pub mounts: Vec<String>,
+
+    /// A directory in memory (repeatable)
+    #[arg(long, value_name = "PATH[:size=SIZE]")]
+    pub tmpfs: Vec<String>,
+
+    /// Nothing of the image may be written
+    #[arg(long)]
+    pub read_only: bool,
+
     #[command(flatten)]
     pub isolation: IsolationFlags,
 
@@ -272,6 +316,70 @@ pub struct Run {
     /// The command, instead of the image's CMD
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
+}
+
+/// `forge shell`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    #[command(flatten)]
+    pub isolation: IsolationFlags,
+
+    /// The program [default: /bin/sh]
+    #[arg(long, value_name = "PROGRAM")]
+    pub shell: Option<String>,
+
+    /// The user
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+
+    /// The network
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: NetworkMode,
+
+    #[command(flatten)]
+    pub registry: RegistryFlags,
+
+    /// A stage of the last build, or an image; last:STAGE is a stage in any case
+    #[arg(value_name = "STAGE|IMAGE")]
+    pub place: String,
+}
+
+/// `forge replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    #[command(flatten)]
+    pub isolation: IsolationFlags,
+
+    /// Open a shell in the step, with its mounts, environment, user, directory and network, instead of running it
+    #[arg(long)]
+    pub shell: bool,
+
+    /// A secret, as for the build (repeatable)
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub secrets: Vec<String>,
+
+    /// An ssh agent, as for the build (repeatable)
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
+
+    /// A value that is not kept, because it may be secret (repeatable)
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    pub build_args: Vec<String>,
+
+    #[command(flatten)]
+    pub step: StepFlags,
+
+    /// The build (`last`, or an image's name), and a part of the step's name [default: the last build's failed step]
+    #[arg(value_name = "[BUILD] STEP", num_args = 0..=2)]
+    pub words: Vec<String>,
+}
+
+/// `forge logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The build: `last`, or an image's name
+    #[arg(value_name = "last|IMAGE", default_value = "last")]
+    pub build: String,
 }
 
 /// `forge images`.

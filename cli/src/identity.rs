@@ -26,6 +26,8 @@ pub fn settle(command: &Command) -> Result<Identity, Failure> {
     let wanted = match command {
         Command::Build(args) => args.isolation.isolation,
         Command::Run(args) => args.isolation.isolation,
+        Command::Shell(args) => args.isolation.isolation,
+        Command::Replay(args) => args.isolation.isolation,
         _ => {
             let isolation = Climbed { rung: Rung::None, refused: Vec::new() };
             // Nothing is unpacked by the others.

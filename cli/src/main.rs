@@ -13,6 +13,7 @@ mod identity;
 mod ignore_files;
 mod image_flags;
 mod isolation_flags;
+mod kept;
 mod limits;
 mod local;
 mod locking;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         return code;
     }
     raise_descriptor_limit();
+    give_the_terminal_back_on_panics();
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,12 +62,24 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// A terminal that is raw would be left so by a bug that ends forge.
+fn give_the_terminal_back_on_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        forge_runner::terminal::restore();
+        usual(panic);
+    }));
+}
+
 fn run(cli: Cli) -> Result<(), Failure> {
     let identity = identity::settle(&cli.command)?;
     let session = Session { root: cli.root, identity };
     match cli.command {
         Command::Build(args) => commands::build::build(&session, &args),
         Command::Run(args) => commands::run::run(&session, &args),
+        Command::Shell(args) => commands::shell::shell(&session, &args),
+        Command::Replay(args) => commands::replay::replay(&session, &args),
+        Command::Logs(args) => commands::logs::logs(&session, &args),
         Command::Images(args) => commands::images::images(&session, &args),
         Command::Inspect(args) => commands::inspect::inspect(&session, &args),
         Command::Tag(args) => commands::tag::tag(&session, &args),

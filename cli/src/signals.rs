@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use forge_solver::Executor;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The number of the signal that came, or 0.
@@ -15,8 +14,8 @@ pub fn received() -> Option<u8> {
     Some(RECEIVED.load(Ordering::SeqCst)).filter(|number| *number != 0)
 }
 
-/// Runs `work`; a signal cancels the executor. `work` gets a question to ask: was it cancelled?
-pub fn cancelling<T>(executor: &dyn Executor, work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T) -> T {
+/// Runs `work`; a signal calls `cancel`. `work` gets a question to ask: was it cancelled?
+pub fn cancelling<T>(cancel: &(dyn Fn() + Sync), work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T) -> T {
     let cancelled = AtomicBool::new(false);
     let (done, until_done) = tokio::sync::oneshot::channel::<()>();
     let (ready, until_ready) = mpsc::channel();
@@ -40,6 +39,7 @@ pub fn cancelling<T>(executor: &dyn Executor, work: impl FnOnce(&(dyn Fn() -> bo
                     };
                     if RECEIVED.swap(number, Ordering::SeqCst) != 0 {
                         // The second time the user means now; the kernel ends the sandboxes with us.
+                        forge_runner::terminal::restore();
                         rustix::process::kill_process(
                             rustix::process::getpid(),
                             rustix::process::Signal::KILL,
@@ -47,7 +47,7 @@ pub fn cancelling<T>(executor: &dyn Executor, work: impl FnOnce(&(dyn Fn() -> bo
                         .ok();
                     }
                     cancelled.store(true, Ordering::SeqCst);
-                    executor.cancel();
+                    cancel();
                 }
             });
         });

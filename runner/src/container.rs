@@ -1,23 +1,24 @@
-//! `forge run`: one command in a new container of an image, on the same sandbox that RUN steps have.
+//! `forge run` and `forge shell`: one command in a new container of an image, on the same sandbox that RUN steps have.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use forge_solver::WorldError;
 use forge_solver::op::Ulimit;
+use forge_solver::{TroubleKind, WorldError};
 use forge_store::{Snapshot, Store};
+use rustix::fs::{Mode, OFlags};
 
 use crate::isolation::Rung;
 use crate::network::resolv_conf::hosts;
 use crate::network::{Lease, Networks, Options};
 use crate::roots::Roots;
-use crate::sandbox::spec::{Network, Rlimit, Rootfs, SandboxSpec, Security, User};
+use crate::sandbox::spec::{Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, User};
 use crate::step::Settings;
 use crate::zygote::{Job, Running, Stdio, Zygote, ZygoteError};
-use crate::{Cgroup, Exit, trouble};
+use crate::{Cgroup, Exit, detach, terminal, trouble};
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -38,6 +39,46 @@ pub struct Container {
     pub ulimits: Vec<Ulimit>,
     /// Bytes of /dev/shm.
     pub shm_size: Option<u64>,
+    /// Files of the host, and memory.
+    pub volumes: Vec<Volume>,
+    /// Nothing of the image may be written.
+    pub read_only: bool,
+    /// Our standard input is the container's.
+    pub interactive: bool,
+    /// It has a terminal of its own, which ours is connected with.
+    pub terminal: bool,
+}
+
+impl Container {
+    /// Whether files of the host are to be seen in it.
+    fn shows_host(&self) -> bool {
+        self.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::Host(_)))
+    }
+}
+
+/// A mount of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// What.
+    pub source: VolumeSource,
+    /// Where, absolute.
+    pub target: String,
+    /// May not be written.
+    pub read_only: bool,
+}
+
+/// What a [`Volume`] shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A file or directory of the host, with what is mounted below it.
+    Host(PathBuf),
+    /// Memory.
+    Tmpfs {
+        /// Its size in bytes; `None` is half of the machine's memory.
+        size_bytes: Option<u64>,
+        /// Permission bits.
+        mode: u32,
+    },
 }
 
 /// Runs a container in the foreground and says how it ended; its files are gone then.
@@ -60,6 +101,12 @@ pub fn run_container(
             "--network=none needs a network namespace, which isolation `chroot` lacks",
         )
         .hint("see `forge doctor` for how to have one"));
+    }
+    if rung == Rung::Chroot && (container.read_only || container.shows_host()) {
+        return Err(trouble::of_sandbox(
+            "--volume and --read-only need mounts, which isolation `chroot` lacks",
+        )
+        .hint("see `forge doctor` for how to have them"));
     }
     let draft = store.draft().map_err(trouble::of_store)?;
     let roots = Roots::new(store, &settings.isolation, &settings.search_path);
@@ -95,32 +142,87 @@ pub fn run_container(
     spec.rlimits = container.ulimits.iter().map(rlimit).collect();
     spec.shm_size_bytes = container.shm_size.unwrap_or(spec.shm_size_bytes);
     spec.cgroup_parent.clone_from(&settings.bounds.cgroup_parent);
+    spec.terminal = container.terminal;
     let zygote = Zygote::start(&store.state_dir().join("skeleton")).map_err(trouble::of_sandbox)?;
     let ended = roots.run_only(snapshot, &draft, &mut |rootfs| {
-        spec.rootfs = rootfs;
+        spec.rootfs = if container.read_only { read_only(rootfs)? } else { rootfs };
+        spec.mounts.clear();
+        let handles = mount_volumes(&container.volumes, &mut spec)?;
         let cgroup =
             Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
-        let (stdio, ends) = streams().map_err(trouble::of_sandbox)?;
+        let (stdio, ends) =
+            streams(container.interactive && !container.terminal).map_err(trouble::of_sandbox)?;
         let netns = lease.as_ref().and_then(Lease::netns);
-        let job = Job { spec: &spec, stdio, handles: Vec::new(), netns, cgroup };
+        let job = Job { spec: &spec, stdio, handles, netns, cgroup };
         let running = match zygote.spawn(job) {
             Err(ZygoteError::Sandbox(failure)) => return Ok(Err(failure)),
             other => Arc::new(other.map_err(trouble::of_zygote)?),
         };
         started(running.clone());
-        pass_on(ends);
+        if container.terminal {
+            // What our own streams refuse ends the conversation, and with it the container.
+            if terminal::converse(&running, container.interactive).is_err() {
+                running.kill();
+            }
+        } else {
+            pass_on(ends);
+        }
         Ok(running.wait().map(|exit| (exit, ())))
     });
     ended.map(|(exit, ())| exit)
 }
 
-/// No input, and pipes for output: the container never holds this process's terminal.
-fn streams() -> io::Result<(Stdio, [OwnedFd; 2])> {
+/// The same tree, in which nothing can be written.
+fn read_only(rootfs: Rootfs) -> Result<Rootfs, WorldError> {
+    match rootfs {
+        Rootfs::Overlay { lowers, xattrs, .. } => Ok(Rootfs::Overlay { lowers, upper: None, xattrs }),
+        Rootfs::Directory { path, .. } => Ok(Rootfs::Directory { path, read_only: true }),
+        Rootfs::Mounted { .. } | Rootfs::Chroot { .. } => {
+            Err(trouble::of_sandbox("--read-only cannot be had where fuse-overlayfs stacks the layers"))
+        }
+    }
+}
+
+fn mount_volumes(volumes: &[Volume], spec: &mut SandboxSpec) -> Result<Vec<OwnedFd>, WorldError> {
+    let mut handles = Vec::new();
+    for Volume { source, target, read_only } in volumes {
+        let source = match source {
+            VolumeSource::Tmpfs { size_bytes, mode } => {
+                MountSource::Tmpfs { size_bytes: *size_bytes, mode: *mode }
+            }
+            VolumeSource::Host(path) => {
+                let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+                let opened = opened.map_err(io::Error::from).and_then(|file| detach(file.as_fd(), true));
+                handles.push(opened.map_err(|error| {
+                    let message = format!("cannot mount {}: {error}", path.display());
+                    WorldError::new(TroubleKind::Input, message).hint("make it first, as a file or directory")
+                })?);
+                MountSource::Handle(handles.len() - 1)
+            }
+        };
+        spec.mounts.push(Mount { target: target.clone(), source, read_only: *read_only });
+    }
+    Ok(handles)
+}
+
+/// Pipes for output, and for input if the container is to have ours: it never holds this process's own descriptors.
+fn streams(interactive: bool) -> io::Result<(Stdio, [OwnedFd; 2])> {
     let (stdout, stdout_end) = io::pipe()?;
     let (stderr, stderr_end) = io::pipe()?;
-    let stdin = File::open("/dev/null")?;
-    let stdio = Stdio { stdin: stdin.into(), stdout: stdout_end.into(), stderr: stderr_end.into() };
+    let stdin = if interactive { pass_input()? } else { File::open("/dev/null")?.into() };
+    let stdio = Stdio { stdin, stdout: stdout_end.into(), stderr: stderr_end.into() };
     Ok((stdio, [stdout.into(), stderr.into()]))
+}
+
+/// Copies our standard input into a pipe, for as long as there is any. The thread may wait for input that never comes;
+/// it ends with the process.
+fn pass_input() -> io::Result<OwnedFd> {
+    let (input, end) = io::pipe()?;
+    std::thread::spawn(move || {
+        let mut end = end;
+        let _ = io::copy(&mut io::stdin(), &mut end);
+    });
+    Ok(input.into())
 }
 
 /// Copies output to our own streams until the container has closed both.
@@ -131,13 +233,16 @@ fn pass_on([stdout, stderr]: [OwnedFd; 2]) {
     });
 }
 
+/// Once nobody reads our output, nobody reads the container's: its next write tells it so.
 fn copy(from: OwnedFd, mut to: impl Write) {
     let mut from = File::from(from);
     let mut buffer = vec![0; 32 << 10];
-    while let Ok(n) = from.read(&mut buffer)
-        && n > 0
-    {
-        // If nobody reads our output any more the container may still run on, as under a shell.
-        let _ = to.write_all(&buffer[..n]).and_then(|()| to.flush());
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(n) if to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_err() => return,
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return,
+            _ => {}
+        }
     }
 }

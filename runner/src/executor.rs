@@ -16,7 +16,7 @@ use forge_store::{ContentId, Draft, Layer, LayerId, RootDir, Snapshot, Store};
 
 use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
 use crate::sources::Sources;
-use crate::step::{self, Steps};
+use crate::step::{self, Steps, Task};
 use crate::trouble;
 
 /// Gets layers that are not in the store.
@@ -226,7 +226,7 @@ impl Executor for LocalExecutor<'_> {
                 let below = base(job)?;
                 let draft = self.draft()?;
                 let from = stamp(CLOCK_LAG_NS);
-                self.steps.run(op, job, below, &draft, &self.contexts)?;
+                self.steps.run(&Task { op, job, below, draft: &draft, contexts: &self.contexts })?;
                 self.commit(below, draft, Mtimes::OutsideWindow { from, to: stamp(0) })
             }
         }

@@ -5,10 +5,12 @@
 #[allow(unsafe_code, reason = "the one place for system calls that have no safe wrapper")]
 mod sys;
 
+mod bounds;
 mod cgroup;
 pub mod container;
 mod devices;
 pub mod doctor;
+mod end;
 pub mod executor;
 pub mod files;
 pub mod isolation;
@@ -22,6 +24,7 @@ pub mod secrets;
 pub mod sources;
 mod ssh_agent;
 pub mod step;
+pub mod terminal;
 pub mod trouble;
 pub mod user;
 pub mod userns;

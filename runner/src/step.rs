@@ -1,7 +1,6 @@
 //! RUN, carried out: a sandbox over a draft, its output, its end.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,18 +12,18 @@ use forge_solver::op::{RunOp, Ulimit, types};
 use forge_solver::{Job, StepId, TroubleKind, WorldError};
 use forge_store::{Draft, Snapshot, Store};
 
+pub use crate::bounds::{Bounds, HostAddress};
+use crate::end::{End, judge};
 use crate::files::LocalContext;
 use crate::isolation::{Climbed, Rung};
-use crate::mounts::{self, Mounted, Placing};
+use crate::mounts::{self, Keep, Mounted, Placing};
 use crate::network::resolv_conf::hosts;
 use crate::network::{Backend, Chosen, Lease, Networks, Options};
-use crate::roots::{Attempt, Roots};
-use crate::sandbox::spec::{
-    Limits, Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, User,
-};
+use crate::roots::Roots;
+use crate::sandbox::spec::{Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, User};
 use crate::secrets::Secrets;
-use crate::zygote::{self, Running, Zygote};
-use crate::{Cgroup, Exit, devices, output, trouble};
+use crate::zygote::{self, Running, Stdio, Zygote};
+use crate::{Cgroup, Exit, Failure, devices, output, terminal, trouble};
 
 /// How long a step that does not end by SIGTERM may take to tidy up before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -43,49 +42,70 @@ pub struct Settings {
     pub isolation: Climbed,
     /// Whether steps get fewer rights than other builders give them.
     pub hardened: bool,
+    /// Hears of RUNs that fail.
+    pub on_failure: Option<Box<dyn OnFailure>>,
 }
 
-/// What the user grants every step; no part of any key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
-    /// Memory, processor time, processes.
-    pub limits: Limits,
-    /// The cgroup to make those of steps under.
-    pub cgroup_parent: Option<String>,
-    /// Lines of /etc/hosts.
-    pub hosts: Vec<(String, HostAddress)>,
+/// One RUN to carry out.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// What to do.
+    pub op: &'a RunOp,
+    /// Its inputs, and where it is shown.
+    pub job: &'a Job<'a>,
+    /// The files it stands on.
+    pub below: &'a Snapshot,
+    /// What it writes goes here.
+    pub draft: &'a Draft,
+    /// The contexts that its mounts may name.
+    pub contexts: &'a HashMap<String, Arc<LocalContext>>,
 }
 
-/// Whom a line of /etc/hosts means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostAddress {
-    /// This address.
-    Ip(IpAddr),
-    /// The machine that forge runs on: `host-gateway`.
-    Host,
+/// Told of a RUN that failed, while its files are still there.
+pub trait OnFailure: Send + Sync {
+    /// Told; the build goes on, and ends, when this returns.
+    fn failed(&self, step: &FailedStep<'_>);
 }
 
-impl Bounds {
-    /// Whether steps must be able to reach the host.
-    pub(crate) fn reach_host(&self) -> bool {
-        self.hosts.iter().any(|(_, address)| *address == HostAddress::Host)
+/// A RUN that failed, with what it has written.
+pub struct FailedStep<'a> {
+    steps: &'a Steps<'a>,
+    task: &'a Task<'a>,
+    rootfs: &'a Rootfs,
+    /// Why.
+    pub error: &'a WorldError,
+}
+
+impl FailedStep<'_> {
+    /// Its name.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.task.job.label
     }
 
-    /// Lines for /etc/hosts of a step with this network.
-    pub(crate) fn hosts_for(&self, lease: Option<&Lease<'_>>) -> Result<Vec<(String, IpAddr)>, WorldError> {
-        let address = |name: &str, address: HostAddress| match address {
-            HostAddress::Ip(ip) => Ok(ip),
-            HostAddress::Host => {
-                lease.map_or(Some(Ipv4Addr::LOCALHOST), Lease::gateway).map(IpAddr::V4).ok_or_else(|| {
-                    let message =
-                        format!("--add-host {name}:host-gateway: the network of a user hides the host");
-                    WorldError::new(TroubleKind::Input, message)
-                        .hint("give the address of another interface of the host, or use --network=host")
-                })
-            }
-        };
-        self.hosts.iter().map(|(name, host)| Ok((name.clone(), address(name, *host)?))).collect()
+    /// Opens a shell in it, on our own terminal.
+    pub fn shell(&self, started: &dyn Fn(Arc<Running>)) -> Result<Exit, WorldError> {
+        let program = shell_of(self.task.op);
+        let ended = self.steps.converse(self.task, self.rootfs, &program, started)?;
+        ended.map_err(|failure| trouble::of_start(&failure))
     }
+}
+
+/// A shell for looking around in a step: the one that it uses itself, or `/bin/sh`.
+#[must_use]
+pub fn shell_of(op: &RunOp) -> Vec<String> {
+    const SHELLS: [&str; 7] = ["sh", "ash", "bash", "dash", "fish", "ksh", "zsh"];
+    let own =
+        op.args.first().filter(|program| SHELLS.contains(&program.rsplit('/').next().unwrap_or(program)));
+    vec![own.map_or("/bin/sh", String::as_str).to_owned()]
+}
+
+/// A step's sandbox before its start, and what must outlive it.
+struct Prepared<'a> {
+    spec: SandboxSpec,
+    handles: Vec<OwnedFd>,
+    lease: Option<Lease<'a>>,
+    _keep: Vec<Box<dyn Keep>>,
 }
 
 /// The steps of a build: one zygote, one set of networks, what runs now.
@@ -94,6 +114,7 @@ pub struct Steps<'a> {
     zygote: Mutex<Option<Arc<Zygote>>>,
     secrets: Secrets,
     bounds: Bounds,
+    on_failure: Option<Box<dyn OnFailure>>,
     networks: Networks,
     roots: Roots<'a>,
     isolation: Climbed,
@@ -123,6 +144,7 @@ impl<'a> Steps<'a> {
                 reach_host: settings.bounds.reach_host(),
             }),
             bounds: settings.bounds,
+            on_failure: settings.on_failure,
             told: AtomicBool::new(false),
             told_rung: AtomicBool::new(false),
             running: Mutex::new(HashMap::new()),
@@ -147,16 +169,77 @@ impl<'a> Steps<'a> {
         });
     }
 
-    /// Runs one RUN on `below`, into `draft`.
-    pub fn run(
-        &self,
-        op: &RunOp,
-        job: &Job<'_>,
-        below: &Snapshot,
-        draft: &Draft,
-        contexts: &HashMap<String, Arc<LocalContext>>,
-    ) -> Result<(), WorldError> {
+    /// Runs one RUN.
+    pub fn run(&self, task: &Task<'_>) -> Result<(), WorldError> {
+        let Task { op, job, below, draft, .. } = *task;
         self.check_rung(op, job)?;
+        let mut prepared = Some(self.prepare(task)?);
+        let note = |text| job.events.emit(Event::Note { step: job.step, text });
+        let (_, verdict) = self.roots.run(below, draft, &note, &mut |rootfs| {
+            // Another way to make the tree is another try, with mounts of its own.
+            let prepared = prepared.take().map_or_else(|| self.prepare(task), Ok)?;
+            let attempt = self.start(prepared, &rootfs, job)?;
+            Ok(attempt.map(|end| {
+                let exit = end.exit;
+                let verdict = judge(end, op);
+                if let Err(error) = &verdict {
+                    self.tell_of_failure(task, &rootfs, error);
+                }
+                (exit, verdict)
+            }))
+        })?;
+        verdict
+    }
+
+    /// Whoever wants to look at a step that failed does so while its tree is there.
+    fn tell_of_failure(&self, task: &Task<'_>, rootfs: &Rootfs, error: &WorldError) {
+        if let Some(hook) = self.on_failure.as_ref().filter(|_| !self.cancelled.load(Ordering::SeqCst)) {
+            hook.failed(&FailedStep { steps: self, task, rootfs, error });
+        }
+    }
+
+    /// Runs an interactive program in place of the step's own: with its mounts, environment, user, directory and
+    /// network, on our own terminal. `started` gets the running sandbox.
+    pub fn enter(
+        &self,
+        task: &Task<'_>,
+        program: &[String],
+        started: &dyn Fn(Arc<Running>),
+    ) -> Result<Exit, WorldError> {
+        self.check_rung(task.op, task.job)?;
+        let entered = self.roots.run_only(task.below, task.draft, &mut |rootfs| {
+            Ok(self.converse(task, &rootfs, program, started)?.map(|exit| (exit, ())))
+        });
+        entered.map(|(exit, ())| exit)
+    }
+
+    fn converse(
+        &self,
+        task: &Task<'_>,
+        rootfs: &Rootfs,
+        program: &[String],
+        started: &dyn Fn(Arc<Running>),
+    ) -> Result<Result<Exit, Failure>, WorldError> {
+        let mut prepared = self.prepare(task)?;
+        prepared.spec.args = program.to_vec();
+        prepared.spec.terminal = true;
+        let (stdio, _) = output::pipe().map_err(trouble::of_sandbox)?;
+        let running = match self.spawn(&mut prepared, rootfs, stdio, task.job)? {
+            Ok(running) => running,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        started(running.clone());
+        if terminal::converse(&running, true).is_err() {
+            running.kill();
+        }
+        let end = running.wait();
+        lock(&self.running).remove(&task.job.step);
+        Ok(end)
+    }
+
+    /// Everything that a step's sandbox is to have, but for its tree.
+    fn prepare(&self, task: &Task<'_>) -> Result<Prepared<'_>, WorldError> {
+        let Task { op, job, contexts, .. } = *task;
         let mounted = mounts::prepare(self.store, op, job, contexts, &self.secrets, self.placing())?;
         let mut lease = self.network(op, job)?;
         if let (Some(lease), types::Security::Insecure) = (&mut lease, op.security) {
@@ -188,17 +271,11 @@ impl<'a> Steps<'a> {
         spec.security.entry_386 = op.platform.architecture == "386";
         spec.user = User::Named(op.user.clone());
         spec.mounts.extend(script(op));
-        let Mounted { mounts, mut handles, env, keep: _keep, .. } = mounted;
+        let Mounted { mounts, mut handles, env, keep, .. } = mounted;
         spec.env.extend(env);
         spec.mounts.extend(mounts);
         devices::add(&op.devices, &mut spec, &mut handles, job)?;
-        let note = |text| job.events.emit(Event::Note { step: job.step, text });
-        let (exit, said) = self.roots.run(below, draft, &note, &mut |rootfs| {
-            spec.rootfs = rootfs;
-            let handles = handles.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
-            self.start(&spec, handles.map_err(trouble::of_sandbox)?, lease.as_ref(), job)
-        })?;
-        judge(exit, said, op)
+        Ok(Prepared { spec, handles, lease, _keep: keep })
     }
 
     /// Refuses what the rung cannot give, and says once what it lacks.
@@ -234,27 +311,18 @@ impl<'a> Steps<'a> {
         if self.isolation.rung.has_namespaces() { Placing::Detached } else { Placing::Moved }
     }
 
+    /// Runs what was prepared to its end, and passes on what it says.
     fn start(
         &self,
-        spec: &SandboxSpec,
-        handles: Vec<OwnedFd>,
-        lease: Option<&Lease<'_>>,
+        mut prepared: Prepared<'_>,
+        rootfs: &Rootfs,
         job: &Job<'_>,
-    ) -> Result<Attempt<Said>, WorldError> {
-        let cgroup =
-            Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
+    ) -> Result<Result<End, Failure>, WorldError> {
         let (stdio, output) = output::pipe().map_err(trouble::of_sandbox)?;
-        let zygote = self.zygote()?;
-        let netns = lease.and_then(Lease::netns);
-        let running = match zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }) {
-            Err(zygote::ZygoteError::Sandbox(failure)) => return Ok(Err(failure)),
-            other => other.map_err(trouble::of_zygote)?,
+        let running = match self.spawn(&mut prepared, rootfs, stdio, job)? {
+            Ok(running) => running,
+            Err(failure) => return Ok(Err(failure)),
         };
-        let running = Arc::new(running);
-        lock(&self.running).insert(job.step, running.clone());
-        if self.cancelled.load(Ordering::SeqCst) {
-            running.kill();
-        }
         let output = output::pump(output, job.step, job.events, self.impatience());
         let end = running.wait();
         let out_of_pids = running.out_of_pids();
@@ -262,16 +330,42 @@ impl<'a> Steps<'a> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(WorldError::new(TroubleKind::Cancelled, "cancelled"));
         }
-        Ok(end.map(|exit| (exit, Said { out_of_pids, output })))
+        Ok(end.map(|exit| End { exit, out_of_pids, output }))
+    }
+
+    fn spawn(
+        &self,
+        prepared: &mut Prepared<'_>,
+        rootfs: &Rootfs,
+        stdio: Stdio,
+        job: &Job<'_>,
+    ) -> Result<Result<Arc<Running>, Failure>, WorldError> {
+        let Prepared { spec, handles, lease, .. } = prepared;
+        spec.rootfs = rootfs.clone();
+        let cgroup =
+            Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
+        let handles = std::mem::take(handles);
+        let netns = lease.as_ref().and_then(Lease::netns);
+        let zygote = self.zygote()?;
+        let running = match zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }) {
+            Err(zygote::ZygoteError::Sandbox(failure)) => return Ok(Err(failure)),
+            other => Arc::new(other.map_err(trouble::of_zygote)?),
+        };
+        lock(&self.running).insert(job.step, running.clone());
+        if self.cancelled.load(Ordering::SeqCst) {
+            running.kill();
+        }
+        Ok(Ok(running))
     }
 
     /// What to say of a step that goes on although it was asked to end; once.
     fn impatience(&self) -> impl FnMut() -> Option<String> {
-        let mut said = false;
+        let mut ticks = 0;
         move || {
-            let say = self.cancelled.load(Ordering::SeqCst) && !std::mem::replace(&mut said, true);
+            ticks += u32::from(self.cancelled.load(Ordering::SeqCst));
             let seconds = GRACE.as_secs();
-            say.then(|| {
+            // The first tick may come right after the signal.
+            (ticks == 2).then(|| {
                 format!("the step does not obey SIGTERM: it has {seconds} s; a second Ctrl-C ends it now")
             })
         }
@@ -300,14 +394,6 @@ impl<'a> Steps<'a> {
         }
         Ok(Some(lease))
     }
-}
-
-/// What there is to say of a step beside its exit code.
-struct Said {
-    /// Its limit on processes, if it met it.
-    out_of_pids: Option<u64>,
-    /// The last of its output.
-    output: Vec<u8>,
 }
 
 /// Why steps see the host's network although nobody asked for it.
@@ -359,31 +445,4 @@ fn script(op: &RunOp) -> Option<Mount> {
     let (name, content) = op.script.as_ref()?;
     let source = MountSource::File { bytes: content.as_bytes().to_vec(), mode: 0o755, uid: 0, gid: 0 };
     Some(Mount { target: format!("/dev/pipes/{name}"), source, read_only: true })
-}
-
-/// What a step's end means for the build.
-fn judge(exit: Exit, Said { out_of_pids, output }: Said, op: &RunOp) -> Result<(), WorldError> {
-    if exit == Exit::Code(0) {
-        return Ok(());
-    }
-    let code = exit.code();
-    let mut how = format!("exit code: {code}");
-    let mut hint = None;
-    match exit {
-        Exit::OutOfMemory { limit_bytes, .. } => {
-            how.push_str(&format!(" (out of memory: its limit is {limit_bytes} bytes)"));
-            hint = Some("give it more with --memory, or let it need less".to_owned());
-        }
-        Exit::Signal(signal) => how.push_str(&format!(" (killed by signal {signal})")),
-        Exit::Code(_) => {}
-    }
-    if let Some(limit) = out_of_pids {
-        how.push_str(&format!(" (it reached its limit of {limit} processes)"));
-        hint = Some("give it more with --resource pids=N".to_owned());
-    }
-    if exit == Exit::Signal(libc::SIGKILL) {
-        hint = Some("if nobody killed it, the machine ran out of memory: see dmesg".to_owned());
-    }
-    let message = format!("process {:?} did not complete successfully: {how}", op.args.join(" "));
-    Err(WorldError { output, hint, ..WorldError::new(TroubleKind::Command(code), message) })
 }

@@ -1,6 +1,10 @@
 //! What a vertex does, as plain data: no clock, no host path, no secret value.
 
+mod written;
+
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use forge_parser::GitReference;
 use forge_parser::ast::{MountKind, Network, Security, Sharing};
@@ -134,7 +138,7 @@ pub enum Unpack {
 }
 
 /// Which files of a tree a COPY takes: one source word.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Selection {
     /// Relative to the tree's root, cleaned; `""` is the root itself. May hold wildcards.
     pub pattern: String,
@@ -155,8 +159,8 @@ impl Selection {
     }
 }
 
-/// RUN.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// RUN. It can be written down, to be carried out again later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunOp {
     /// What is executed.
     pub args: Vec<String>,
@@ -171,8 +175,10 @@ pub struct RunOp {
     /// `USER` as it stands; empty is root.
     pub user: String,
     /// The network.
+    #[serde(with = "written::Network")]
     pub network: Network,
     /// The sandbox.
+    #[serde(with = "written::Security")]
     pub security: Security,
     /// `--mount`.
     pub mounts: Vec<MountOp>,
@@ -183,6 +189,7 @@ pub struct RunOp {
     /// `--device`.
     pub devices: Vec<DeviceOp>,
     /// A `#!` script to place at `/dev/pipes/<name>`: `(name, content)`.
+    #[serde(with = "written::script")]
     pub script: Option<(String, Arc<str>)>,
     /// The machine that it runs on.
     pub platform: Platform,
@@ -191,7 +198,7 @@ pub struct RunOp {
 }
 
 /// One resource limit; `None` is unlimited.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ulimit {
     /// Its name, as `--ulimit` spells it: `nofile`.
     pub name: String,
@@ -202,7 +209,7 @@ pub struct Ulimit {
 }
 
 /// A device of the host, by the name that the Container Device Interface gives it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DeviceOp {
     /// `vendor.com/class=name`, `vendor.com/class=*`, `vendor.com/class`, or the class of an annotation.
     pub name: String,
@@ -211,9 +218,10 @@ pub struct DeviceOp {
 }
 
 /// One `--mount` of a RUN, expanded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountOp {
     /// Its kind.
+    #[serde(with = "written::MountKind")]
     pub kind: MountKind,
     /// Where: absolute. Empty for a secret that is only a variable.
     pub target: String,
@@ -226,6 +234,7 @@ pub struct MountOp {
     /// Cache, secret or agent.
     pub id: String,
     /// How a cache is shared.
+    #[serde(with = "written::Sharing")]
     pub sharing: Sharing,
     /// Bytes of a tmpfs; 0 = no bound.
     pub size: u64,

@@ -130,6 +130,30 @@ fn keys_are_those_of_the_golden_file() {
 }
 
 #[test]
+fn what_a_run_may_use_is_in_its_key_where_it_changes_results() {
+    use forge_solver::op::{DeviceOp, Ulimit};
+    let plain = key_of_run(run());
+    let ulimit = |soft| Ulimit { name: "nofile".into(), soft, hard: Some(9) };
+    let device = |required| vec![DeviceOp { name: "a/b=c".into(), required }];
+    let mut keys = vec![plain];
+    for soft in [None, Some(1), Some(2)] {
+        keys.push(key_of_run(RunOp { ulimits: vec![ulimit(soft)], ..run() }));
+    }
+    keys.push(key_of_run(RunOp { shm_size: Some(1), ..run() }));
+    keys.push(key_of_run(RunOp { devices: device(true), ..run() }));
+    let different: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(different.len(), keys.len());
+    assert_eq!(key_of_run(RunOp { devices: device(false), ..run() }), keys[5]);
+}
+
+#[test]
+fn a_run_that_was_written_down_is_the_same_again() {
+    let op = RunOp { mounts: vec![mount()], script: Some(("x".into(), Arc::from("#!/bin/sh"))), ..run() };
+    let text = serde_json::to_string(&op).unwrap();
+    assert_eq!(serde_json::from_str::<RunOp>(&text).unwrap(), op);
+}
+
+#[test]
 fn what_is_not_a_steps_meaning_is_not_in_its_key() {
     assert_ne!(key_of_run(RunOp { hostname: Some("x".into()), ..run() }), key_of_run(run()));
     let key = key_of_run(RunOp { mounts: vec![mount()], ..run() });

@@ -2,6 +2,7 @@
 
 mod call;
 mod export;
+mod keep;
 mod request;
 mod wanted;
 
@@ -17,7 +18,7 @@ use forge_runner::sources::git::GitSettings;
 use forge_runner::step::Settings;
 use forge_solver::explain::Explainer;
 use forge_solver::print::Inspected;
-use forge_solver::{Jobs, Named, Plan, SolveError, Solver, VertexId};
+use forge_solver::{Executor, Jobs, Named, Plan, SolveError, Solver, VertexId};
 use forge_store::Store;
 
 use self::call::Method;
@@ -31,6 +32,7 @@ use crate::dockerfile::{self, Home, LoadedDockerfile};
 use crate::downloads::Downloads;
 use crate::failure::{Failure, Kind};
 use crate::history::{History, KeptBuild, Subject};
+use crate::kept::Recorder;
 use crate::local::{Fetcher, LocalWorld};
 use crate::locking::{Beside, Locking};
 use crate::progress::{Display, for_terminal, say};
@@ -44,9 +46,13 @@ pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
     let request = Request::new(args)?;
     let store = session.store_for_steps()?;
     let display = Arc::new(Display::new(args.progress, args.quiet));
-    let outcome = Building { session, args, request: &request, store: &store, display: &display }.run();
+    let recorder = keep::begin(args, &request, &store, &display);
+    let recorder = recorder.as_ref();
+    let outcome =
+        Building { session, args, request: &request, store: &store, display: &display, recorder }.run();
     display.finish();
-    let Err(failure) = outcome else { return Ok(()) };
+    let Err(mut failure) = outcome else { return Ok(()) };
+    keep::last_words(recorder, session, args, &mut failure);
     let Some(text) = request.call.refusal(&failure) else { return Err(failure) };
     print(&text)?;
     Err(Failure::silent(failure.kind))
@@ -59,6 +65,7 @@ pub struct Building<'a> {
     request: &'a Request,
     store: &'a Store,
     display: &'a Arc<Display>,
+    recorder: Option<&'a Recorder>,
 }
 
 impl Building<'_> {
@@ -146,10 +153,11 @@ impl Building<'_> {
             self.display.finish();
             return print_graph(plan, &inspected, format);
         }
-        let solved = signals::cancelling(&executor, |cancelled| {
+        let solved = signals::cancelling(&|| executor.cancel(), |cancelled| {
             Solver { cancelled, ..solver }.solve(&plan.graph, &targets)
         });
         contexts.directories.values().for_each(|context| context.remember());
+        self.keep(&context, &loaded, &plans, &solver, &solved);
         let solved = solved.map_err(|error| self.solve_failure(error, plan, &loaded))?;
         let export = Export {
             building: self,
@@ -303,6 +311,7 @@ impl Building<'_> {
             search_path: environment::search_path().to_string_lossy().into_owned(),
             secrets: self.request.secrets.clone(),
             bounds: self.request.bounds.clone(),
+            on_failure: keep::on_failure(self.args, self.display),
         }
     }
 

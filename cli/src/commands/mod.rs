@@ -7,11 +7,14 @@ pub mod images;
 pub mod info;
 pub mod inspect;
 pub mod login;
+pub mod logs;
 pub mod outdated;
 pub mod pull;
 pub mod push;
+pub mod replay;
 pub mod rmi;
 pub mod run;
+pub mod shell;
 pub mod tag;
 
 use std::io::{self, Write};

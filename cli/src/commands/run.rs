@@ -1,20 +1,23 @@
 //! `forge run`: an image tried where it was built.
 
+mod volumes;
+
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::thread;
 
 use forge_registry::Reference;
 use forge_runner::container::{Container, run_container};
 use forge_runner::spec::Network;
-use forge_runner::step::Settings;
-use forge_runner::{Exit, Running};
+use forge_runner::step::{Bounds, Settings};
+use forge_runner::{Exit, Running, terminal};
 use forge_solver::{TroubleKind, WorldError};
 use forge_store::image::RuntimeConfig;
 use forge_store::{Platform, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Session;
-use crate::args::{NetworkMode, ProgressMode, Run};
+use crate::args::{NetworkMode, ProgressMode, RegistryFlags, Run};
 use crate::environment;
 use crate::failure::{Failure, Kind};
 use crate::local::{LocalImage, Shared, find_image, snapshot};
@@ -27,23 +30,40 @@ const DEFAULT_PATH: &str = forge_solver::plan::DEFAULT_PATH;
 
 /// Runs a container; its exit code becomes ours.
 pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
+    if args.interactive && args.tty && !std::io::stdin().is_terminal() {
+        let hint = Some("leave -t out".to_owned());
+        return Err(Failure::new(Kind::Usage, "the input device is not a TTY", hint));
+    }
+    let bounds = args.step.bounds()?;
+    let volumes = volumes::read(args)?;
     let store = session.store_for_steps()?;
-    let image = image(&store, args)?;
-    let container = container(&image.config.config, args)?;
-    let settings = Settings {
-        runtime_dir: session.runtime_dir(),
-        isolation: session.identity.isolation.clone(),
-        hardened: args.isolation.hardened,
-        search_path: environment::search_path().to_string_lossy().into_owned(),
-        secrets: forge_runner::secrets::Secrets::default(),
-        bounds: args.step.bounds()?,
-    };
+    let image = image(&store, &args.image, &args.registry)?;
+    let container = Container { volumes, ..container(&image.config.config, args)? };
+    let files = snapshot(&image.manifest, &image.config)?;
+    let settings = settings(session, bounds, args.isolation.hardened);
+    let exit =
+        run_container(&store, &files, &container, settings, pass_size_and_signals).map_err(start_failure)?;
+    end_of(exit)
+}
+
+/// Settings of a container; what its isolation lacks is said.
+pub fn settings(session: &Session, bounds: Bounds, hardened: bool) -> Settings {
     if let Some(remark) = session.identity.isolation.remark() {
         say(&remark);
     }
-    let exit =
-        run_container(&store, &snapshot(&image.manifest, &image.config)?, &container, settings, pass_signals)
-            .map_err(start_failure)?;
+    Settings {
+        runtime_dir: session.runtime_dir(),
+        isolation: session.identity.isolation.clone(),
+        hardened,
+        search_path: environment::search_path().to_string_lossy().into_owned(),
+        secrets: forge_runner::secrets::Secrets::default(),
+        bounds,
+        on_failure: None,
+    }
+}
+
+/// A container's end as ours.
+pub fn end_of(exit: Exit) -> Result<(), Failure> {
     match exit {
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => Err(Failure::silent(Kind::Exit(u8::try_from(code).unwrap_or(255)))),
@@ -56,7 +76,7 @@ pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
 }
 
 /// As with Docker, the exit code of a command that could not be started is a shell's.
-fn start_failure(error: WorldError) -> Failure {
+pub fn start_failure(error: WorldError) -> Failure {
     let kind = match error.kind {
         TroubleKind::Command(code) => Kind::Exit(u8::try_from(code).unwrap_or(126)),
         kind => kind.into(),
@@ -65,17 +85,22 @@ fn start_failure(error: WorldError) -> Failure {
 }
 
 /// The image, from the store or from its registry.
-fn image(store: &Store, args: &Run) -> Result<LocalImage, Failure> {
-    let name = parse_reference(&args.image)?;
+pub fn image(store: &Store, text: &str, registry: &RegistryFlags) -> Result<LocalImage, Failure> {
+    let name = parse_reference(text)?;
     let platform = Platform::host();
     if find_image(store, &name, &platform)?.is_none() {
-        pull(store, &name, &platform, args)?;
+        pull(store, &name, &platform, registry)?;
     }
-    find_image(store, &name, &platform)?.ok_or_else(|| super::inspect::no_such_image(&args.image))
+    find_image(store, &name, &platform)?.ok_or_else(|| super::inspect::no_such_image(text))
 }
 
-fn pull(store: &Store, name: &Reference, platform: &Platform, args: &Run) -> Result<(), Failure> {
-    let registries = Registries::new(&args.registry);
+fn pull(
+    store: &Store,
+    name: &Reference,
+    platform: &Platform,
+    registry: &RegistryFlags,
+) -> Result<(), Failure> {
+    let registries = Registries::new(registry);
     let display = Arc::new(Display::new(ProgressMode::Auto, false));
     let pulled = Steps::default().internal(&*display, format!("pulling {}", name.canonical()), |step| {
         let image = registries.fetch_image(name, platform, store.blobs())?;
@@ -88,22 +113,14 @@ fn pull(store: &Store, name: &Reference, platform: &Platform, args: &Run) -> Res
 }
 
 fn container(config: &RuntimeConfig, args: &Run) -> Result<Container, Failure> {
-    let mut command = match &args.entrypoint {
-        Some(entrypoint) => vec![entrypoint.clone()],
-        None => config.entrypoint.clone().unwrap_or_default(),
-    };
-    if !args.command.is_empty() {
-        command.extend(args.command.iter().cloned());
-    } else if args.entrypoint.is_none() {
-        command.extend(config.cmd.iter().flatten().cloned());
-    }
-    if command.is_empty() {
-        let hint = Some("give one behind the image's name".to_owned());
-        return Err(Failure::new(Kind::Usage, "the image names no command to run", hint));
-    }
+    let command = command(config, args)?;
     let mut env = forge_solver::plan::Env::from_config(&config.env);
     if env.value("PATH").is_none() {
         env.set("PATH", DEFAULT_PATH);
+    }
+    // As Docker: programs that draw want to know what on.
+    if args.tty && env.value("TERM").is_none() {
+        env.set("TERM", "xterm");
     }
     for text in &args.env {
         match text.split_once('=') {
@@ -128,6 +145,10 @@ fn container(config: &RuntimeConfig, args: &Run) -> Result<Container, Failure> {
         hostname,
         ulimits: args.step.ulimits()?,
         shm_size: args.step.shm_size()?,
+        volumes: Vec::new(),
+        read_only: args.read_only,
+        interactive: args.interactive,
+        terminal: args.tty,
         network: match args.network {
             NetworkMode::Default => Network::Default,
             NetworkMode::None => Network::None,
@@ -136,37 +157,85 @@ fn container(config: &RuntimeConfig, args: &Run) -> Result<Container, Failure> {
     })
 }
 
+/// ENTRYPOINT and CMD, or what stands in their place.
+fn command(config: &RuntimeConfig, args: &Run) -> Result<Vec<String>, Failure> {
+    let mut command = match args.entrypoint.as_deref() {
+        // As Docker: an empty one takes the image's away.
+        Some("") => Vec::new(),
+        Some(entrypoint) => vec![entrypoint.to_owned()],
+        None => config.entrypoint.clone().unwrap_or_default(),
+    };
+    if !args.command.is_empty() {
+        command.extend(args.command.iter().cloned());
+    } else if args.entrypoint.is_none() {
+        command.extend(config.cmd.iter().flatten().cloned());
+    }
+    if command.is_empty() {
+        let hint = Some("give one behind the image's name".to_owned());
+        return Err(Failure::new(Kind::Usage, "the image names no command to run", hint));
+    }
+    Ok(command)
+}
+
 /// Twelve hex digits, another each time, as Docker names its containers.
-fn hostname() -> String {
+pub fn hostname() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seed = format!("{}-{}", std::process::id(), now.as_nanos());
     forge_store::Digest::of(seed.as_bytes()).hex()[..12].to_owned()
 }
 
-/// Passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the container, for as long as it runs.
+/// Passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the container, and the size of our terminal, for as long as it
+/// runs.
 ///
 /// The thread outlives the container, so it must not hold it: its cgroup goes with its last owner.
-fn pass_signals(running: Arc<Running>) {
+pub fn pass_size_and_signals(running: Arc<Running>) {
     let running = Arc::downgrade(&running);
     let (ready, until_ready) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
         runtime.block_on(async {
-            let kinds =
-                [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-            let [Ok(mut int), Ok(mut term), Ok(mut hup), Ok(mut quit)] = kinds.map(signal) else { return };
+            let kinds = [
+                SignalKind::interrupt(),
+                SignalKind::terminate(),
+                SignalKind::hangup(),
+                SignalKind::quit(),
+                SignalKind::window_change(),
+            ];
+            let [Ok(mut int), Ok(mut term), Ok(mut hup), Ok(mut quit), Ok(mut size)] = kinds.map(signal)
+            else {
+                return;
+            };
             let _ = ready.send(());
             loop {
                 let number = tokio::select! {
-                    _ = int.recv() => 2,
-                    _ = term.recv() => 15,
-                    _ = hup.recv() => 1,
-                    _ = quit.recv() => 3,
+                    _ = int.recv() => Some(2),
+                    _ = term.recv() => Some(15),
+                    _ = hup.recv() => Some(1),
+                    _ = quit.recv() => Some(3),
+                    _ = size.recv() => None,
                 };
                 let Some(running) = running.upgrade() else { return };
-                let _ = running.signal(number);
+                match number {
+                    Some(number) => drop(running.signal(number)),
+                    None => terminal::pass_size(&running),
+                }
             }
         });
     });
     let _ = until_ready.recv();
+}
+
+/// Passes on the size of our terminal only: a build has its own way with signals.
+pub fn pass_size(running: Arc<Running>) {
+    let running = Arc::downgrade(&running);
+    thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            let Ok(mut size) = signal(SignalKind::window_change()) else { return };
+            while size.recv().await.is_some() {
+                let Some(running) = running.upgrade() else { return };
+                terminal::pass_size(&running);
+            }
+        });
+    });
 }

@@ -26,7 +26,9 @@ trait Painter: Send {
 
 /// The display of one command.
 pub struct Display {
-    painter: Mutex<Option<Box<dyn Painter>>>,
+    painter: Slot,
+    /// The file that keeps everything, whatever is shown.
+    log: Slot,
 }
 
 impl Display {
@@ -43,25 +45,48 @@ impl Display {
                 Some(Box::new(plain::Plain::new(io::stderr(), is_terminal)))
             }
         };
-        Self { painter: Mutex::new(painter) }
+        Self { painter: Mutex::new(painter), log: Mutex::new(None) }
+    }
+
+    /// Writes everything to a file, too, in the manner of plain progress.
+    pub fn keep(&self, file: std::fs::File) {
+        let log = Box::new(plain::Plain::new(io::BufWriter::new(file), false));
+        *lock(&self.log) = Some(log);
     }
 
     /// Ends the drawing; later events are dropped.
     pub fn finish(&self) {
-        if let Some(mut painter) = self.painter.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        self.leave_screen();
+        lock(&self.log).take();
+    }
+
+    /// Ends the drawing for good, because the screen is wanted by others; what follows goes to the file only.
+    pub fn leave_screen(&self) {
+        if let Some(mut painter) = lock(&self.painter).take() {
             // Nobody is left to tell that standard error is closed.
             let _ = painter.finish();
         }
     }
 }
 
+type Slot = Mutex<Option<Box<dyn Painter>>>;
+
+fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<Box<dyn Painter>>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What cannot be written ends the drawing and not the build.
+fn paint(slot: &Slot, event: &Event) {
+    let mut slot = lock(slot);
+    if slot.as_mut().is_some_and(|painter| painter.paint(event).is_err()) {
+        *slot = None;
+    }
+}
+
 impl Events for Display {
     fn emit(&self, event: Event) {
-        let mut slot = self.painter.lock().unwrap_or_else(PoisonError::into_inner);
-        // A closed standard error ends the drawing and not the build.
-        if slot.as_mut().is_some_and(|painter| painter.paint(&event).is_err()) {
-            *slot = None;
-        }
+        paint(&self.painter, &event);
+        paint(&self.log, &event);
     }
 }
 

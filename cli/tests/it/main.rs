@@ -13,6 +13,7 @@ mod concurrency;
 mod contexts;
 mod disk;
 mod doctor;
+mod entering;
 mod errors;
 mod interruption;
 mod isolation;

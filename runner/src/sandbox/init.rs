@@ -24,7 +24,7 @@ use super::{bare, identity, privileges, tree};
 use crate::seccomp::Program;
 use crate::sys::{self, Cloned};
 use crate::user::Ids;
-use crate::zygote::wire::{Envelope, Parcel};
+use crate::zygote::wire::{self, Envelope, Parcel};
 
 /// CAP_SYS_ADMIN, kept only where mount points have to be unmounted at the end.
 const INIT_WITH_MOUNTS: u64 = Capabilities::INIT.bits() | 1 << 21;
@@ -66,6 +66,7 @@ fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Resul
     rustix::system::sethostname(spec.hostname.as_bytes()).at(Phase::Namespaces, "host name")?;
     let (ids, remains) = tree::build(&spec, &envelope.skeleton, handles)?;
     identity::add_home(&mut spec.env, &ids);
+    let streams = if spec.terminal { own_terminal("/dev/pts/ptmx", &ids, control)? } else { streams };
     let process = start(&spec, &ids, streams, filter, control, None)?;
     let keep = if remains.need_unmounting() { INIT_WITH_MOUNTS } else { Capabilities::INIT.bits() };
     privileges::keep_only(Capabilities::from_bits(keep))?;
@@ -95,6 +96,8 @@ fn live_in_a_directory(
     let ids = identity::of(&spec.user, laid.root().as_fd());
     let process = ids.and_then(|ids| {
         identity::add_home(&mut spec.env, &ids);
+        // There is no other devpts than the host's.
+        let streams = if spec.terminal { own_terminal("/dev/ptmx", &ids, control)? } else { streams };
         start(&spec, &ids, streams, filter, control, Some(Shared { root: laid.root(), is_filtered }))
     });
     let exit = process.and_then(|process| supervise(control, children, process, bare::kill_descendants));
@@ -154,6 +157,17 @@ fn enter_network(netns: Option<OwnedFd>, network: Network) -> Result<(), Failure
             Err(Failure { phase: Phase::Network, object: "no network was prepared".into(), errno: 0 })
         }
     }
+}
+
+/// A terminal of the sandbox's own; its other end goes to the caller.
+fn own_terminal(multiplexer: &str, ids: &Ids, control: &OwnedFd) -> Result<Streams, Failure> {
+    use std::os::fd::AsFd;
+    let make = || -> io::Result<Streams> {
+        let (ours, theirs) = crate::terminal::open(multiplexer, ids.uid)?;
+        wire::send_with(control, wire::TERMINAL, &[ours.as_fd()])?;
+        Ok(Streams { stdin: theirs.try_clone()?, stdout: theirs.try_clone()?, stderr: theirs })
+    };
+    make().at(Phase::Mount, format!("a terminal of {multiplexer}"))
 }
 
 /// Forks the step's process.

@@ -58,7 +58,8 @@ pub struct SandboxSpec {
     pub security: Security,
     /// Device nodes of the host that appear in /dev beside the default six.
     pub devices: Vec<Device>,
-    /// Standard input is a terminal made for this sandbox; it becomes the controlling one.
+    /// The standard streams are a terminal made inside, instead of those that the caller hands in; it is the
+    /// controlling one, and the caller gets its other end ([`crate::Running::terminal`]).
     pub terminal: bool,
 }
 

@@ -29,7 +29,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 pub use running::Running;
 
 use crate::cgroup::Cgroup;
-use crate::sandbox::report::Failure;
+use crate::sandbox::report::{Exit, Failure};
 use crate::sandbox::spec::{Network, SandboxSpec};
 use crate::sys;
 use wire::Envelope;
@@ -157,15 +157,8 @@ impl Zygote {
                 .map_err(|error| ZygoteError::Send(error.into()))?;
         self.send(socket, &theirs, &job)?;
         drop(theirs);
-        let (bytes, descriptors) = wire::receive(&ours).map_err(ZygoteError::Send)?;
-        match descriptors.into_iter().next() {
-            Some(init) => Ok(Running::new(ours, init, job.cgroup, job.spec.rootfs.has_namespaces())),
-            None if bytes.is_empty() => Err(ZygoteError::Send(io::ErrorKind::BrokenPipe.into())),
-            None => match running::parse(&bytes) {
-                Err(failure) => Err(failure.into()),
-                Ok(_) => Err(ZygoteError::Send(io::ErrorKind::InvalidData.into())),
-            },
-        }
+        let born = Born::hear(&ours, job.spec.terminal)?;
+        Ok(Running::new(ours, born, job.cgroup, job.spec.rootfs.has_namespaces()))
     }
 
     fn send(&self, socket: &OwnedFd, control: &OwnedFd, job: &Job<'_>) -> Result<(), ZygoteError> {
@@ -198,6 +191,39 @@ impl Zygote {
         }
         let network = if job.spec.network == Network::None { libc::CLONE_NEWNET } else { 0 };
         self.namespaces | u64::from(network.cast_unsigned())
+    }
+}
+
+/// What is said of a sandbox before its caller has it.
+pub(crate) struct Born {
+    init: OwnedFd,
+    terminal: Option<OwnedFd>,
+    /// A report that came already.
+    end: Option<Result<Exit, Failure>>,
+}
+
+impl Born {
+    /// Listens until all is known that a caller needs. The zygote and PID 1 speak on the same socket, in any order.
+    fn hear(control: &OwnedFd, with_terminal: bool) -> Result<Born, ZygoteError> {
+        let (mut init, mut terminal, mut end) = (None, None, None);
+        while init.is_none() || (with_terminal && terminal.is_none() && end.is_none()) {
+            let (bytes, descriptors) = wire::receive(control).map_err(ZygoteError::Send)?;
+            match (bytes.as_slice(), descriptors.into_iter().next()) {
+                (wire::BORN, Some(descriptor)) => init = Some(descriptor),
+                (wire::TERMINAL, Some(descriptor)) => terminal = Some(descriptor),
+                ([], _) if init.is_some() => break,
+                // No process was made; if the zygote lives, it has said why.
+                ([], _) => {
+                    return Err(match end {
+                        Some(Err(failure)) => ZygoteError::Sandbox(failure),
+                        _ => ZygoteError::Send(io::ErrorKind::BrokenPipe.into()),
+                    });
+                }
+                (report, _) => end = Some(running::parse(report)),
+            }
+        }
+        let init = init.ok_or_else(|| ZygoteError::Send(io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Born { init, terminal, end })
     }
 }
 

@@ -1,14 +1,14 @@
 //! A sandbox as its caller holds it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendFlags, send};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::wire;
+use super::{Born, wire};
 use crate::cgroup::Cgroup;
 use crate::sandbox::report::{Exit, Failure, Phase, Report};
 
@@ -17,20 +17,25 @@ use crate::sandbox::report::{Exit, Failure, Phase, Report};
 pub struct Running {
     control: OwnedFd,
     init: OwnedFd,
+    terminal: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
     /// With the first process everything ends. Otherwise that one ends everything, and must be asked to.
     has_namespaces: bool,
+    /// A report that came before anyone asked for it.
+    early: Option<Result<Exit, Failure>>,
     end: Mutex<Option<Result<Exit, Failure>>>,
 }
 
 impl Running {
-    pub(super) fn new(
-        control: OwnedFd,
-        init: OwnedFd,
-        cgroup: Option<Cgroup>,
-        has_namespaces: bool,
-    ) -> Running {
-        Running { control, init, cgroup, has_namespaces, end: Mutex::new(None) }
+    pub(super) fn new(control: OwnedFd, born: Born, cgroup: Option<Cgroup>, has_namespaces: bool) -> Running {
+        let Born { init, terminal, end: early } = born;
+        Running { control, init, terminal, cgroup, has_namespaces, early, end: Mutex::new(None) }
+    }
+
+    /// Our end of the sandbox's terminal, if it has one.
+    #[must_use]
+    pub fn terminal(&self) -> Option<BorrowedFd<'_>> {
+        self.terminal.as_ref().map(AsFd::as_fd)
     }
 
     /// Waits until the sandbox is gone: its processes, its mounts. Further calls give the same answer at once.
@@ -69,12 +74,15 @@ impl Running {
 
     /// A descriptor that becomes readable when the sandbox is gone, for an event loop.
     #[must_use]
-    pub fn pidfd(&self) -> std::os::fd::BorrowedFd<'_> {
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.init.as_fd()
     }
 
     /// The first report decides: a process that could not start its program reports that before PID 1 sees it exit.
     fn reported(&self) -> Result<Exit, Failure> {
+        if let Some(early) = &self.early {
+            return early.clone();
+        }
         match wire::receive(&self.control) {
             Ok((bytes, _)) if bytes.is_empty() => Ok(Exit::Signal(libc::SIGKILL)),
             Ok((bytes, _)) => parse(&bytes),

@@ -52,7 +52,7 @@ fn answer(parcel: Parcel, socket: &OwnedFd, filter: &Program) {
         }
         Ok(Cloned::Parent { pidfd, .. }) => {
             // A caller that went away meanwhile has closed the other end, which PID 1 sees too.
-            let _ = wire::send_with(&parcel.control, b"born", &[pidfd.as_fd()]);
+            let _ = wire::send_with(&parcel.control, wire::BORN, &[pidfd.as_fd()]);
         }
         Err(error) => {
             let failure = Failure::new(Phase::Namespaces, "clone3", &error);

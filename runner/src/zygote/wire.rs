@@ -24,6 +24,11 @@ use crate::sandbox::spec::SandboxSpec;
 /// The kernel's SCM_MAX_FD: how many descriptors one message carries.
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
+/// Says that PID 1 exists, with its descriptor.
+pub(crate) const BORN: &[u8] = b"born";
+/// Says that the sandbox has a terminal, with our end of it.
+pub(crate) const TERMINAL: &[u8] = b"terminal";
+
 /// Longer than any message.
 const BUFFER_BYTES: usize = 64 << 10;
 

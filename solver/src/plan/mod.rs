@@ -43,6 +43,8 @@ pub struct Plan {
     pub stage: StageState,
     /// The target stage's name, or its number.
     pub target_name: String,
+    /// Every stage that the target needs, itself included, at its end.
+    pub stages: Vec<StageEnd>,
     /// What the build checks found that need more than the text, in the order of the text.
     pub warnings: Vec<Warning>,
     /// `--build-arg`s that nothing in the Dockerfile takes.
@@ -51,6 +53,21 @@ pub struct Plan {
     pub unneeded: Vec<String>,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970: no time in the image's configuration is later.
     pub epoch: Option<i64>,
+}
+
+/// What a stage comes to: enough to look around in it.
+#[derive(Clone, Debug)]
+pub struct StageEnd {
+    /// Its name, or its number.
+    pub name: String,
+    /// Its files.
+    pub files: VertexId,
+    /// What its RUNs have in their environment.
+    pub env: Vec<(String, String)>,
+    /// The working directory.
+    pub workdir: String,
+    /// `USER` as it stands.
+    pub user: String,
 }
 
 /// Plans a build.

@@ -9,7 +9,6 @@ use forge_parser::expand::Expander;
 use forge_parser::{Parsed, Span, Spanned, did_you_mean};
 use forge_store::Platform;
 
-use super::Plan;
 use super::cycles::find_cycle;
 use super::epoch::SOURCE_DATE_EPOCH;
 use super::error::PlanProblem;
@@ -18,6 +17,7 @@ use super::options::PlanOptions;
 use super::remote::Remote;
 use super::scope::Globals;
 use super::stage::{StageState, StepNames};
+use super::{Plan, StageEnd};
 use crate::op::{
     Access, ContextOp, CopyOp, CopySource, HttpSource, ImageOp, Op, ResolvedImage, Selection, Unpack,
 };
@@ -183,6 +183,7 @@ impl<'a> Planner<'a> {
             return Err(in_order(problems));
         }
         let unneeded = self.unneeded(&needed);
+        let stages = self.stage_ends();
         let mut stage = self.states[self.target].take().expect("the target was lowered");
         for (name, value) in &self.options.labels {
             stage.image.config.labels.insert(name.clone(), value.clone());
@@ -191,7 +192,32 @@ impl<'a> Planner<'a> {
         let mut warnings = self.warnings;
         warnings.sort_by_key(|warning| (warning.span.start, warning.rule));
         let (target, epoch) = (stage.files, self.epoch);
-        Ok(Plan { graph: self.graph, target, stage, target_name, warnings, unused_args, unneeded, epoch })
+        Ok(Plan {
+            graph: self.graph,
+            target,
+            stage,
+            target_name,
+            stages,
+            warnings,
+            unused_args,
+            unneeded,
+            epoch,
+        })
+    }
+
+    fn stage_ends(&self) -> Vec<StageEnd> {
+        let states = self.states.iter().enumerate();
+        let end = |(index, state): (usize, &Option<StageState>)| {
+            let state = state.as_ref()?;
+            Some(StageEnd {
+                name: self.stage_name(index),
+                files: state.files,
+                env: state.env.0.clone(),
+                workdir: state.workdir().to_owned(),
+                user: state.image.config.user.clone(),
+            })
+        };
+        states.filter_map(end).collect()
     }
 
     /// Looks up the images that the target needs; says which stages it needs.

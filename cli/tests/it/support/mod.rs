@@ -7,6 +7,7 @@ mod lab;
 mod namespaces;
 mod pod;
 mod proxy;
+mod pty;
 mod registry;
 mod residue;
 mod tools;
