@@ -46,6 +46,11 @@ pub fn of_directory(dir: &Path) -> Result<IgnorePatterns, Failure> {
     of_host(None, dir)
 }
 
+/// What a directory of an earlier build leaves out.
+pub fn of_kept(dir: &Path, dockerfile: Option<&Path>) -> Result<IgnorePatterns, Failure> {
+    of_host(dockerfile.map(beside), dir)
+}
+
 fn beside(dockerfile: &Path) -> PathBuf {
     let mut name = dockerfile.as_os_str().to_owned();
     name.push(USUAL);

@@ -17,7 +17,7 @@ use crate::args::Replay;
 use crate::failure::{Failure, Kind};
 use crate::kept::{Kept, KeptBuilds, KeptInput, KeptStep};
 use crate::progress::{for_terminal, say};
-use crate::{dockerfile, environment, secrets, signals};
+use crate::{environment, ignore_files, secrets, signals};
 
 /// Repeats one step, or opens a shell in its place.
 pub fn replay(session: &Session, args: &Replay) -> Result<(), Failure> {
@@ -113,7 +113,7 @@ fn open_contexts(
             let message = "the step mounts the build context, which came by standard input and was not kept";
             Failure::new(Kind::NotFound, message, Some("build from a directory".into()))
         })?;
-        let ignore = dockerfile::ignore_patterns(&context.dir, context.dockerfile.as_deref())?;
+        let ignore = ignore_files::of_kept(&context.dir, context.dockerfile.as_deref())?;
         let opened = LocalContext::open(&context.dir, ignore, &store.state_dir());
         let opened = opened.map_err(|e| Failure::from(forge_runner::trouble::of_files(e)))?;
         contexts.insert(name.clone(), Arc::new(opened));

@@ -16,7 +16,7 @@ use super::{Building, tail};
 use crate::args::{Build, OnError};
 use crate::commands::{Session, run};
 use crate::contexts::{CONTEXT, MainContext, NamedSource};
-use crate::dockerfile::LoadedDockerfile;
+use crate::dockerfile::{Home, LoadedDockerfile};
 use crate::failure::{Failure, Kind};
 use crate::kept::{Kept, KeptBuilds, KeptContext, Recorder};
 use crate::progress::{Display, say};
@@ -77,14 +77,17 @@ impl Building<'_> {
         };
         if !context.is_transient() {
             let dir = context.dir.canonicalize().unwrap_or_else(|_| context.dir.clone());
-            let dockerfile = loaded.path.as_ref().and_then(|path| path.canonicalize().ok());
+            let dockerfile = match &loaded.home {
+                Home::Host(path) => path.canonicalize().ok(),
+                Home::Inside(_) | Home::Nowhere => None,
+            };
             kept.contexts.insert(CONTEXT.to_owned(), KeptContext { dir, dockerfile });
         }
         for (name, source) in &self.request.contexts {
             if let NamedSource::Directory(dir) = source
                 && let Ok(dir) = dir.canonicalize()
             {
-                kept.contexts.insert(name.clone(), KeptContext { dir, dockerfile: None });
+                kept.contexts.insert(name.to_string(), KeptContext { dir, dockerfile: None });
             }
         }
         match solved {
