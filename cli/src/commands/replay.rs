@@ -50,6 +50,7 @@ pub fn replay(session: &Session, args: &Replay) -> Result<(), Failure> {
         contexts: &names,
         step: StepId::Internal(0),
         label: &step.label,
+        is_read: false,
         events: &Through,
     };
     let draft = store.draft()?;
