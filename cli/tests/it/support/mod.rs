@@ -3,6 +3,7 @@
 mod authority;
 mod base;
 mod git;
+mod known_bad;
 mod lab;
 mod namespaces;
 mod pod;
