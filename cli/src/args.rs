@@ -55,6 +55,8 @@ pub enum Command {
     Login(Login),
     /// Forget credentials for a registry
     Logout(Logout),
+    /// Build an image again and say whether it comes out the same
+    Verify(crate::commands::verify::Verify),
     /// Say why the steps of a build ran or were cached
     Explain(Explain),
     /// List what moved since the lock file of `forge build --lock` was written

@@ -38,6 +38,16 @@ pub fn runtime_dir(is_root: bool) -> PathBuf {
         .unwrap_or_else(|| env::temp_dir().join(format!("forge-{}", rustix::process::getuid().as_raw())))
 }
 
+/// The command line, without forge's own name; none where it is no text.
+pub fn words() -> Option<Vec<String>> {
+    env::args_os().skip(1).map(|word| word.into_string().ok()).collect()
+}
+
+/// Where forge was started.
+pub fn directory() -> Option<PathBuf> {
+    env::current_dir().ok()
+}
+
 /// A variable's value, as `--build-arg NAME` and `-e NAME` take it over.
 pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok()

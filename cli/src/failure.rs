@@ -30,6 +30,8 @@ pub enum Kind {
     System,
     /// Something that is locked has moved: `forge outdated`.
     Outdated,
+    /// What was built again is not the same: `forge verify`.
+    Different,
     /// Stopped by a signal of this number.
     Signal(u8),
     /// A container exited with this code.
@@ -50,6 +52,7 @@ impl Kind {
             Self::DiskFull => 8,
             Self::System => 9,
             Self::Outdated => 10,
+            Self::Different => 11,
             Self::Signal(number) => 128 + number,
             Self::Exit(code) => code,
         }

@@ -28,6 +28,7 @@ pub fn settle(command: &Command) -> Result<Identity, Failure> {
         Command::Run(args) => args.isolation.isolation,
         Command::Shell(args) => args.isolation.isolation,
         Command::Replay(args) => args.isolation.isolation,
+        Command::Verify(args) => args.isolation.isolation,
         _ => {
             let isolation = Climbed { rung: Rung::None, refused: Vec::new() };
             // Nothing is unpacked by the others.

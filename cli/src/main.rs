@@ -20,6 +20,7 @@ mod locking;
 mod metadata;
 mod progress;
 mod prompt;
+mod recipes;
 mod records;
 mod registries;
 mod secrets;
@@ -88,6 +89,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Push(args) => commands::push::push(&session, &args),
         Command::Login(args) => commands::login::login(&args),
         Command::Logout(args) => commands::login::logout(&args),
+        Command::Verify(args) => commands::verify::verify(&session, &args),
         Command::Explain(args) => commands::explain::explain(&session, &args),
         Command::Outdated(args) => commands::outdated::outdated(&session, &args),
         Command::Doctor(args) => commands::doctor::doctor(&args),

@@ -2,6 +2,7 @@
 //!
 //! This room knows no Dockerfile syntax and mounts nothing.
 
+mod compare;
 mod created;
 mod edits;
 mod error;
@@ -13,6 +14,7 @@ mod several;
 mod spec;
 mod squash;
 
+pub use compare::{Side, differences};
 pub use created::{parse_ns, rfc3339};
 pub use edits::{Edits, Field, Unset};
 pub use error::ExportError;

@@ -9,6 +9,7 @@ mod wanted;
 use std::path::Path;
 use std::sync::Arc;
 
+use forge_exporter::Images;
 use forge_parser::{Warning, redacted};
 use forge_registry::Reference;
 use forge_runner::executor::LocalExecutor;
@@ -48,14 +49,33 @@ pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
     let display = Arc::new(Display::new(args.progress, args.quiet));
     let recorder = keep::begin(args, &request, &store, &display);
     let recorder = recorder.as_ref();
-    let outcome =
-        Building { session, args, request: &request, store: &store, display: &display, recorder }.run();
+    let building = Building { session, args, request: &request, store: &store, display: &display, recorder };
+    let outcome = building.run().and_then(|images| match images {
+        Some(images) => print(&images.root.digest.to_string()),
+        None => Ok(()),
+    });
     display.finish();
     let Err(mut failure) = outcome else { return Ok(()) };
     keep::last_words(recorder, session, args, &mut failure);
     let Some(text) = request.call.refusal(&failure) else { return Err(failure) };
     print(&text)?;
     Err(Failure::silent(failure.kind))
+}
+
+/// Builds the image of a recipe again, in another store: the one that was the `target`th, and nothing else.
+pub fn rebuild(
+    session: &Session,
+    args: &Build,
+    store: &Store,
+    target: usize,
+) -> Result<Option<Images>, Failure> {
+    let mut request = Request::new(args)?;
+    request.wanted.only(target);
+    let display = Arc::new(Display::new(args.progress, args.quiet));
+    let building = Building { session, args, request: &request, store, display: &display, recorder: None };
+    let outcome = building.run();
+    display.finish();
+    outcome
 }
 
 /// A build under way.
@@ -69,7 +89,8 @@ pub struct Building<'a> {
 }
 
 impl Building<'_> {
-    fn run(&self) -> Result<(), Failure> {
+    /// Gives the image that the build is about, if one was made.
+    fn run(&self) -> Result<Option<Images>, Failure> {
         self.say_no_effect();
         let steps = Steps::default();
         let registries = Registries::new(&self.args.registry);
@@ -88,7 +109,7 @@ impl Building<'_> {
         let answer = call.answer(&parsed, &loaded, &options.build_args, options.target.as_deref())?;
         if let Some(answer) = answer {
             self.display.finish();
-            return print(&answer);
+            return print(&answer).map(|()| None);
         }
         let contexts = self.contexts(&context, &loaded)?;
         let locking = self.locking(&context, &loaded)?;
@@ -115,7 +136,7 @@ impl Building<'_> {
             self.display.finish();
             let (text, end) = call.findings(&warnings, &loaded);
             print(&text)?;
-            return end;
+            return end.map(|()| None);
         }
         if let Some(violation) = forge_parser::violation(&warnings, &parsed.checks) {
             self.display.finish();
@@ -151,7 +172,7 @@ impl Building<'_> {
             let inspected = solver.inspect(&plan.graph, &targets);
             let inspected = inspected.map_err(|error| self.solve_failure(error, plan, &loaded))?;
             self.display.finish();
-            return print_graph(plan, &inspected, format);
+            return print_graph(plan, &inspected, format).map(|()| None);
         }
         let solved = signals::cancelling(&|| executor.cancel(), |cancelled| {
             Solver { cancelled, ..solver }.solve(&plan.graph, &targets)
@@ -179,10 +200,7 @@ impl Building<'_> {
         locking.keep(&locked)?;
         self.display.finish();
         self.say_warnings(&warnings, &loaded);
-        match images {
-            Some(images) => print(&images.root.digest.to_string()),
-            None => Ok(()),
-        }
+        Ok(images)
     }
 
     /// What is built, so that the next build of it meets this one.

@@ -16,6 +16,7 @@ pub mod rmi;
 pub mod run;
 pub mod shell;
 pub mod tag;
+pub mod verify;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -18,9 +18,11 @@ use super::Building;
 use super::wanted::{FileOutput, Target, Wanted};
 use crate::args::RegistryFlags;
 use crate::dockerfile::LoadedDockerfile;
+use crate::environment;
 use crate::failure::{Failure, Kind, world_error_of_store};
 use crate::local::{Fetcher, Shared};
 use crate::metadata::Metadata;
+use crate::recipes::{Base, Recipe, Recipes};
 use crate::registries::{Registries, Travelling};
 
 /// Writing what was built.
@@ -54,9 +56,12 @@ impl Export<'_> {
             self.output(file, &mut written, step)?;
         }
         let mut targets = Vec::new();
-        for target in &wanted.targets {
+        for (number, target) in wanted.targets.iter().enumerate() {
             let images = self.images(&target.output.form, &mut written, step)?;
             self.keep(target, &images, step)?;
+            if target.output.store && !target.names.is_empty() {
+                self.keep_recipe(number, &images);
+            }
             targets.push((target, images));
         }
         if let Some(first) = &first {
@@ -162,6 +167,24 @@ impl Export<'_> {
             self.note(step, format!("naming to {name}"));
         }
         Ok(self.store().commit(&names, Some(&images.root))?)
+    }
+
+    /// So that `forge verify` can build it again.
+    fn keep_recipe(&self, target: usize, images: &Images) {
+        let args = self.building.args;
+        let from_stdin = args.context == "-" || args.file.as_deref() == Some("-");
+        let (Some(words), Some(directory)) = (environment::words(), environment::directory()) else { return };
+        if from_stdin {
+            return;
+        }
+        let recipe = Recipe {
+            words,
+            directory,
+            build_args: self.building.request.options.build_args.clone(),
+            target,
+            bases: self.plans.first().map(Base::all).unwrap_or_default(),
+        };
+        Recipes::of(self.store()).keep(&images.root.digest, &recipe);
     }
 
     fn push(&self, target: &Target, images: &Images, step: StepId) -> Result<(), Failure> {

@@ -119,6 +119,16 @@ impl Wanted {
         Ok(())
     }
 
+    /// Leaves one image for the store, without names, and nothing else.
+    pub fn only(&mut self, target: usize) {
+        self.files.clear();
+        let target = self.targets.drain(..).nth(target);
+        self.targets.extend(target.map(|Target { output: ImageOutput { form, .. }, .. }| Target {
+            output: ImageOutput { form, ..ImageOutput::to_store() },
+            names: Vec::new(),
+        }));
+    }
+
     /// How an image of this form is written.
     pub fn options(&self, form: &ImageForm, times: FileTimes) -> ImageOptions {
         let times = match (times, form.epoch) {
