@@ -161,6 +161,9 @@ pub struct HealthConfig {
     /// Failures in a row that make the container unhealthy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: i64,
+    /// Everything else.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 fn is_zero(n: &i64) -> bool {

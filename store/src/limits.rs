@@ -25,3 +25,9 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 pub const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of memory that an xz stream may ask for; `xz -9` needs 65 MiB.
 pub const XZ_MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Bytes that unpacking leaves free on the store's file system: at least so many,
+pub const FREE_BYTES_RESERVED_MIN: u64 = 1024 * 1024 * 1024;
+/// at least so many hundredths of it,
+pub const FREE_PERCENT_RESERVED: u64 = 5;
+/// and at most this part of it: a small file system is one that somebody chose for a small store.
+pub const FREE_RESERVED_OF_SMALL_DISKS: u64 = 16;

@@ -16,6 +16,7 @@ mod disk;
 mod doctor;
 mod entering;
 mod errors;
+mod images;
 mod interruption;
 mod isolation;
 mod judges;

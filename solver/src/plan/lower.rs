@@ -251,6 +251,7 @@ impl<'p, 'a> Lowering<'p, 'a> {
                     start_period: *start_period_ns,
                     start_interval: *start_interval_ns,
                     retries: *retries,
+                    ..HealthConfig::default()
                 }
             }
         };

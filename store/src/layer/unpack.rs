@@ -18,6 +18,7 @@ mod metadata;
 mod options;
 mod parents;
 mod path;
+mod reserve;
 mod stream;
 mod tree;
 mod unpacker;

@@ -15,7 +15,7 @@ mod tools;
 mod web;
 
 pub use authority::Authority;
-pub use base::debian_rootfs;
+pub use base::{busybox_rootfs, debian_rootfs};
 pub use git::{GitDaemon, Repository};
 pub use lab::{Builder, Lab, Outcome, Started};
 pub use namespaces::{NetNs, UserNs};

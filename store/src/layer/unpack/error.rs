@@ -36,6 +36,12 @@ pub enum UnpackError {
         /// The limit.
         limit: u64,
     },
+    /// The disk is not full yet, and would be.
+    #[error("No space left on device: unpacking would leave less than {reserved} bytes free")]
+    Reserve {
+        /// What is to stay free, in bytes.
+        reserved: u64,
+    },
     /// The archive is sound, and another than the image says.
     #[error("layer is not the one its image names: its DiffID is {found}, and not {expected}")]
     DiffId {

@@ -13,6 +13,7 @@ use super::metadata::{Metadata, write_error};
 use super::options::{UnpackOptions, Whiteouts};
 use super::parents::{Held, is_missing};
 use super::path::TreePath;
+use super::reserve::Reserve;
 use super::tree::{Tree, at};
 use super::whiteout::Name;
 use super::writers::{Job, Writers};
@@ -26,6 +27,7 @@ pub(super) struct Unpacker<'a> {
     options: &'a UnpackOptions,
     tree: Tree<'a>,
     writers: Writers,
+    reserve: Reserve,
     file_bytes: u64,
     attributes_left_out: u64,
 }
@@ -33,7 +35,8 @@ pub(super) struct Unpacker<'a> {
 impl<'a> Unpacker<'a> {
     pub(super) fn new(root: &'a RootDir, options: &'a UnpackOptions) -> Self {
         let (tree, writers) = (Tree::new(root, options), Writers::start(options.writers));
-        Self { options, tree, writers, file_bytes: 0, attributes_left_out: 0 }
+        let reserve = Reserve::new(root.dir());
+        Self { options, tree, writers, reserve, file_bytes: 0, attributes_left_out: 0 }
     }
 
     /// Makes what an archive holds.
@@ -139,6 +142,7 @@ impl<'a> Unpacker<'a> {
         let made = self.tree.make(at, |at| at.create_file(metadata.mode()));
         let file = made.map_err(UnpackError::write(path))?;
         if size <= SMALL_FILE_BYTES {
+            self.reserve.before(size)?;
             let content = small_content(size, archive)?;
             let job = Job { file, content, metadata, path: path.to_vec() };
             self.attributes_left_out += self.writers.push(job)?;
@@ -146,6 +150,7 @@ impl<'a> Unpacker<'a> {
         }
         let mut end = 0;
         while let Some(piece) = archive.next_piece()? {
+            self.reserve.before(piece.bytes.len() as u64)?;
             file.write_all_at(piece.bytes, piece.offset).map_err(write_error(path))?;
             end = piece.offset + piece.bytes.len() as u64;
         }
