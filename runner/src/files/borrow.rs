@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use forge_solver::matching::{Chmod, IgnoreDirectory};
@@ -182,7 +183,7 @@ impl<'a> Borrower<'a, '_> {
     ) -> Result<bool, FilesError> {
         let below = self.below_kinds(to)?;
         let dir = self.add_dir(source, from);
-        for child in self.layer.sources[source].children(from)? {
+        for child in self.layer.sources[source].children(from)?.iter() {
             let verdict = left_out.entry(child.name.as_encoded_bytes());
             let is_dir = child.stat.kind == FileKind::Directory;
             if verdict.excluded && !(is_dir && verdict.descend) {
@@ -310,7 +311,7 @@ impl<'a> Borrower<'a, '_> {
         match self.below.stat(dest)? {
             Some(stat) if stat.kind == FileKind::Directory => {
                 let children = self.below.children(dest)?;
-                Ok(children.into_iter().map(|child| (child.name, child.stat.kind)).collect())
+                Ok(children.iter().map(|child| (child.name.clone(), child.stat.kind)).collect())
             }
             _ => Ok(HashMap::new()),
         }
@@ -373,7 +374,7 @@ impl TreeView for Merged<'_> {
         }
     }
 
-    fn children(&self, path: &Path) -> Result<Vec<Child>, FilesError> {
+    fn children(&self, path: &Path) -> Result<Arc<Vec<Child>>, FilesError> {
         self.below.children(path)
     }
 

@@ -1,14 +1,14 @@
 //! A directory of this machine as a build context, seen through its ignore file.
 //!
 //! What the ignore file excludes is not there: it is neither opened nor listed. What leads out of the directory
-//! by a symlink does not lead out: it is looked up inside.
+//! by a symlink does not lead out: it is looked up inside. Each name is looked at once in a build ([`Seen`]).
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use forge_solver::explain::Listing;
 use forge_solver::matching::IgnorePatterns;
@@ -18,6 +18,7 @@ use forge_store::rootdir::{Dir, FileKind, RootDir, RootDirError, Stat};
 
 use super::error::FilesError;
 use super::hash::{hash_selection, list_selection};
+use super::seen::Seen;
 use super::select::select;
 use super::stamps::Stamps;
 use super::view::{Child, TreeView};
@@ -27,6 +28,9 @@ pub struct LocalContext {
     root: RootDir,
     ignore: IgnorePatterns,
     stamps: Stamps,
+    seen: Seen,
+    /// Files that were changed between being seen and being hashed: as they were hashed.
+    hashed_late: Mutex<HashMap<PathBuf, Stat>>,
     /// Selections that were hashed before in this build.
     known: Mutex<HashMap<Selection, ContentId>>,
 }
@@ -37,13 +41,18 @@ impl LocalContext {
         let root = RootDir::open_host(dir)?;
         let name = blake3::hash(dir.as_os_str().as_bytes()).to_hex();
         let stamps = Stamps::load(&state_dir.join(format!("stamps-{}", &name[..16])));
-        Ok(Self { root, ignore, stamps, known: Mutex::new(HashMap::new()) })
+        Ok(Self::new(root, ignore, stamps))
     }
 
     /// Opens a directory that is gone after this build: nothing of it is remembered.
     pub fn open_transient(dir: &Path, ignore: IgnorePatterns) -> Result<Self, FilesError> {
         let root = RootDir::open_host(dir)?;
-        Ok(Self { root, ignore, stamps: Stamps::none(), known: Mutex::new(HashMap::new()) })
+        Ok(Self::new(root, ignore, Stamps::none()))
+    }
+
+    fn new(root: RootDir, ignore: IgnorePatterns, stamps: Stamps) -> Self {
+        let (seen, hashed_late, known) = (Seen::default(), Mutex::default(), Mutex::default());
+        Self { root, ignore, stamps, seen, hashed_late, known }
     }
 
     /// What a selection holds, by content; hashed once per build.
@@ -96,8 +105,14 @@ impl LocalContext {
     }
 
     /// The hash of a file's bytes as it stands in this build's keys; `None` if the file was changed since.
-    pub fn hashed(&self, path: &Path, stat: &Stat) -> Option<blake3::Hash> {
-        self.stamps.hashed(path, stat)
+    pub fn hashed(&self, path: &Path, seen: &Stat) -> Option<blake3::Hash> {
+        self.stamps.hashed(&self.as_hashed(path, seen))
+    }
+
+    /// A file as it was when it was hashed, which may be later than it was seen.
+    fn as_hashed(&self, path: &Path, seen: &Stat) -> Stat {
+        let late = self.hashed_late.lock().unwrap_or_else(PoisonError::into_inner);
+        late.get(path).copied().unwrap_or(*seen)
     }
 
     /// A directory of the context.
@@ -120,6 +135,53 @@ impl LocalContext {
 
 impl TreeView for LocalContext {
     fn stat(&self, path: &Path) -> Result<Option<Stat>, FilesError> {
+        self.seen.stat(path, || self.look_at(path))
+    }
+
+    fn children(&self, path: &Path) -> Result<Arc<Vec<Child>>, FilesError> {
+        self.seen.children(path, || self.list(path).map(Arc::new))
+    }
+
+    fn read_link(&self, path: &Path) -> Result<OsString, FilesError> {
+        self.seen.link(path, || Ok(self.root.read_link(path)?))
+    }
+
+    fn open(&self, path: &Path) -> Result<(File, Stat), FilesError> {
+        Ok(self.root.open_file(path)?)
+    }
+
+    fn xattrs(&self, _path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, FilesError> {
+        // Docker's clients send none with a context.
+        Ok(Vec::new())
+    }
+
+    fn is_hidden(&self, path: &Path) -> bool {
+        self.excluded(path) && self.root.stat_nofollow(path).is_ok()
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn known_hash(&self, stat: &Stat) -> Option<blake3::Hash> {
+        self.stamps.get(stat)
+    }
+
+    fn learn_hash(&self, path: &Path, seen: &Stat, opened: &Stat, hash: blake3::Hash) {
+        self.stamps.put(opened, hash);
+        if !is_same_file(seen, opened) {
+            let mut late = self.hashed_late.lock().unwrap_or_else(PoisonError::into_inner);
+            late.insert(path.to_owned(), *opened);
+        }
+    }
+
+    fn is_as_hashed(&self, path: &Path, seen: &Stat, opened: &Stat) -> bool {
+        is_same_file(&self.as_hashed(path, seen), opened)
+    }
+}
+
+impl LocalContext {
+    fn look_at(&self, path: &Path) -> Result<Option<Stat>, FilesError> {
         match self.root.stat_nofollow(path) {
             // An excluded directory may hold something that a later pattern takes back.
             Ok(stat)
@@ -134,7 +196,8 @@ impl TreeView for LocalContext {
         }
     }
 
-    fn children(&self, path: &Path) -> Result<Vec<Child>, FilesError> {
+    /// A directory's content as it is now.
+    fn list(&self, path: &Path) -> Result<Vec<Child>, FilesError> {
         let dir = self.root.open_dir(path)?;
         let mut ignore = self.ignore.walker();
         for name in path.iter() {
@@ -159,37 +222,15 @@ impl TreeView for LocalContext {
         Ok(children)
     }
 
-    fn read_link(&self, path: &Path) -> Result<OsString, FilesError> {
-        Ok(self.root.read_link(path)?)
-    }
-
-    fn open(&self, path: &Path) -> Result<(File, Stat), FilesError> {
-        Ok(self.root.open_file(path)?)
-    }
-
-    fn xattrs(&self, _path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, FilesError> {
-        // Docker's clients send none with a context.
-        Ok(Vec::new())
-    }
-
-    fn is_hidden(&self, path: &Path) -> bool {
-        self.excluded(path) && self.root.stat_nofollow(path).is_ok()
-    }
-
-    fn known_hash(&self, path: &Path, stat: &Stat) -> Option<blake3::Hash> {
-        self.stamps.get(path, stat)
-    }
-
-    fn learn_hash(&self, path: &Path, stat: &Stat, hash: blake3::Hash) {
-        self.stamps.put(path, stat, hash);
-    }
-}
-
-impl LocalContext {
     /// Whether an excluded directory has anything in it that is taken back: only then it is there.
     fn holds_something(&self, path: &Path) -> Result<bool, FilesError> {
         Ok(!self.children(path)?.is_empty())
     }
+}
+
+/// Nothing was written to it in between, nor was it replaced.
+fn is_same_file(one: &Stat, other: &Stat) -> bool {
+    one.same_inode(other) && (one.size, one.mtime, one.ctime) == (other.size, other.mtime, other.ctime)
 }
 
 fn is_missing(error: &RootDirError) -> bool {

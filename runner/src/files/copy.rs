@@ -214,7 +214,7 @@ impl Copier<'_> {
     ) -> Result<(), FilesError> {
         // Listed once: asking for every name would walk down the stack of layers each time.
         let below = self.below(dest)?;
-        for child in view.children(source)? {
+        for child in view.children(source)?.iter() {
             let verdict = left_out.entry(child.name.as_encoded_bytes());
             let is_dir = child.stat.kind == FileKind::Directory;
             if verdict.excluded && !(is_dir && verdict.descend) {
@@ -254,7 +254,7 @@ impl Copier<'_> {
         match self.upper.below().stat(dest)? {
             Some(stat) if stat.kind == FileKind::Directory => {
                 let children = self.upper.below().children(dest)?;
-                Ok(children.into_iter().map(|child| (child.name, child.stat.kind)).collect())
+                Ok(children.iter().map(|child| (child.name.clone(), child.stat.kind)).collect())
             }
             _ => Ok(HashMap::new()),
         }
@@ -305,7 +305,7 @@ impl Copier<'_> {
             self.links.insert((stat.dev, stat.ino), (dir.clone(), name.to_owned()));
         }
         match stat.kind {
-            FileKind::Regular => copy_bytes(view, source, &at.create_file(0o600)?)?,
+            FileKind::Regular => copy_bytes(view, source, stat, &at.create_file(0o600)?)?,
             FileKind::Symlink => at.symlink(view.read_link(source)?)?,
             FileKind::Fifo => at.mknod(FileKind::Fifo, 0o600, stat.rdev)?,
             FileKind::Char | FileKind::Block => {
@@ -400,9 +400,17 @@ pub(super) fn new_parent(chmod: Option<&Chmod>, chown: Option<(u32, u32)>) -> Ne
     NewDir { mode, owner: Some(chown.unwrap_or((0, 0))) }
 }
 
-/// Copies a file's bytes, in the kernel where it can, and sees to it that nobody changed them meanwhile.
-pub(crate) fn copy_bytes(view: &dyn TreeView, source: &Path, mut to: &File) -> Result<(), FilesError> {
+/// Copies a file's bytes, in the kernel where it can, and sees to it that nobody changed them since they were hashed.
+pub(crate) fn copy_bytes(
+    view: &dyn TreeView,
+    source: &Path,
+    seen: &Stat,
+    mut to: &File,
+) -> Result<(), FilesError> {
     let (mut from, before) = view.open(source)?;
+    if !view.is_as_hashed(source, seen, &before) {
+        return Err(FilesError::Changed(source.to_owned()));
+    }
     let copied = io::copy(&mut from, &mut to).at("copy", source)?;
     let after = Stat::of_fd(&from).at("stat", source)?;
     if copied != before.size

@@ -68,8 +68,8 @@ pub enum FilesError {
         /// What.
         what: String,
     },
-    /// A file that changed while it was read.
-    #[error("{} changed while it was read", .0.display())]
+    /// A file that changed since it was looked at for the cache, or while it was read.
+    #[error("{} changed during the build", .0.display())]
     Changed(PathBuf),
     /// `--chown` with a name that the image does not know.
     #[error("{0}")]

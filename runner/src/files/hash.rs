@@ -1,19 +1,19 @@
 //! What a selection holds, by content: names, types, modes, link targets and bytes, never times or inodes.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use forge_solver::explain::{FileFact, Listing};
-use forge_solver::matching::IgnoreDirectory;
 use forge_solver::op::Selection;
 use forge_store::ContentId;
 use forge_store::rootdir::{FileKind, Stat};
 
 use super::error::{At, FilesError};
-use super::select::{excludes, left_out_below, select};
 use super::view::TreeView;
+use super::walk::{Walked, walk};
 
 /// Hashes what a selection holds. `owners` says whether owners count (they do not for contexts).
 pub fn hash_selection(
@@ -21,98 +21,57 @@ pub fn hash_selection(
     selection: &Selection,
     owners: bool,
 ) -> Result<ContentId, FilesError> {
-    let entries = entries(view, selection)?;
-    let contents = hash_files(view, &entries)?;
-    let mut hasher = blake3::Hasher::new_derive_key("forge selection v1");
-    for (entry, content) in entries.iter().zip(contents) {
-        feed(&mut hasher, entry.name.as_os_str().as_encoded_bytes());
-        feed_stat(&mut hasher, &entry.stat, owners);
-        match entry.stat.kind {
-            FileKind::Regular => feed(&mut hasher, content.expect("every file was hashed").as_bytes()),
-            FileKind::Symlink => feed(&mut hasher, view.read_link(&entry.path)?.as_encoded_bytes()),
+    let walked = walk(view, selection)?;
+    let contents = hash_files(view, &walked)?;
+    let mut feed = Feed::new();
+    for (at, content) in contents.iter().enumerate() {
+        let stat = walked.stat(at);
+        feed.sized(&[&walked.name(at)]);
+        feed.stat(stat, owners);
+        match stat.kind {
+            FileKind::Regular => feed.sized(&[content.as_ref().expect("every file was hashed").as_bytes()]),
+            FileKind::Symlink => feed.sized(&[view.read_link(&walked.path(at))?.as_bytes()]),
             FileKind::Char | FileKind::Block => {
-                hasher.update(&entry.stat.rdev.major.to_le_bytes());
-                hasher.update(&entry.stat.rdev.minor.to_le_bytes());
+                feed.bytes(&stat.rdev.major.to_le_bytes());
+                feed.bytes(&stat.rdev.minor.to_le_bytes());
             }
             _ => {}
         }
-        if owners && entry.stat.kind != FileKind::Symlink {
-            for (name, value) in view.xattrs(&entry.path)? {
-                feed(&mut hasher, name.as_encoded_bytes());
-                feed(&mut hasher, &value);
+        if owners && stat.kind != FileKind::Symlink {
+            for (name, value) in view.xattrs(&walked.path(at))? {
+                feed.sized(&[name.as_bytes(), &value]);
             }
         }
     }
-    Ok(ContentId::new(hasher.finalize()))
-}
-
-/// Everything that a selection holds, the directories' content included.
-fn entries(view: &dyn TreeView, selection: &Selection) -> Result<Vec<Entry>, FilesError> {
-    let left_out = excludes(selection)?;
-    let mut entries = Vec::new();
-    for found in select(view, selection)? {
-        let top = Entry { name: found.name.clone(), path: found.path.clone(), stat: found.stat };
-        entries.push(top);
-        if found.stat.kind == FileKind::Directory {
-            let below = left_out_below(&found, selection, &left_out);
-            collect(view, &found.path, &found.name, below, &mut entries)?;
-        }
-    }
-    Ok(entries)
+    Ok(ContentId::new(feed.finish()))
 }
 
 /// The files of a selection, for naming those that changed: hashes are the ones that the content id was made of.
 pub fn list_selection(view: &dyn TreeView, selection: &Selection) -> Result<Listing, FilesError> {
-    let entries = entries(view, selection)?;
-    let contents = hash_files(view, &entries)?;
+    let walked = walk(view, selection)?;
+    let contents = hash_files(view, &walked)?;
     let mut listing = Listing::new();
-    for (entry, content) in entries.iter().zip(contents) {
-        let content = match entry.stat.kind {
+    for (at, content) in contents.iter().enumerate() {
+        let stat = walked.stat(at);
+        let content = match stat.kind {
             FileKind::Directory => continue,
-            FileKind::Symlink => format!("link {}", view.read_link(&entry.path)?.to_string_lossy()),
-            kind => format!("{kind:?} {}", content.map(|hash| hash.to_hex().to_string()).unwrap_or_default()),
+            FileKind::Symlink => format!("link {}", view.read_link(&walked.path(at))?.to_string_lossy()),
+            kind => {
+                format!("{kind:?} {}", content.map(|hash| hash.to_hex()[..16].to_owned()).unwrap_or_default())
+            }
         };
-        let name = entry.name.to_string_lossy().into_owned();
-        listing.insert(name, FileFact { mode: entry.stat.mode, content });
+        let name = String::from_utf8_lossy(&walked.name(at)).into_owned();
+        listing.insert(name, FileFact { mode: stat.mode, content });
     }
     Ok(listing)
 }
 
-struct Entry {
-    name: PathBuf,
-    path: PathBuf,
-    stat: Stat,
-}
-
-fn collect(
-    view: &dyn TreeView,
-    path: &Path,
-    name: &Path,
-    left_out: IgnoreDirectory<'_>,
-    entries: &mut Vec<Entry>,
-) -> Result<(), FilesError> {
-    for child in view.children(path)? {
-        let verdict = left_out.entry(child.name.as_encoded_bytes());
-        let (path, name) = (path.join(&child.name), name.join(&child.name));
-        let is_dir = child.stat.kind == FileKind::Directory;
-        let (excluded, descend) = (verdict.excluded, verdict.descend);
-        // An excluded directory that may hold something taken back is made, and so its mode counts.
-        if (!excluded || (is_dir && descend)) && child.stat.kind != FileKind::Socket {
-            entries.push(Entry { name: name.clone(), path: path.clone(), stat: child.stat });
-        }
-        if is_dir && descend {
-            collect(view, &path, &name, verdict.directory(), entries)?;
-        }
-    }
-    Ok(())
-}
-
 /// The hash of every regular file's bytes, on all cores.
-fn hash_files(view: &dyn TreeView, entries: &[Entry]) -> Result<Vec<Option<blake3::Hash>>, FilesError> {
-    let mut hashes: Vec<Option<blake3::Hash>> = vec![None; entries.len()];
+fn hash_files(view: &dyn TreeView, walked: &Walked) -> Result<Vec<Option<blake3::Hash>>, FilesError> {
+    let mut hashes: Vec<Option<blake3::Hash>> = vec![None; walked.len()];
     let mut missing = Vec::new();
-    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.stat.kind == FileKind::Regular) {
-        hashes[at] = view.known_hash(&entry.path, &entry.stat);
+    for at in (0..walked.len()).filter(|at| walked.stat(*at).kind == FileKind::Regular) {
+        hashes[at] = view.known_hash(walked.stat(at));
         if hashes[at].is_none() {
             missing.push(at);
         }
@@ -122,7 +81,7 @@ fn hash_files(view: &dyn TreeView, entries: &[Entry]) -> Result<Vec<Option<blake
     let work = || {
         let mut buffer = vec![0; 256 << 10];
         while let Some(at) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcome = hash_file(view, &entries[*at].path, &mut buffer);
+            let outcome = hash_file(view, &walked.path(*at), walked.stat(*at), &mut buffer);
             let mut results = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match outcome {
                 Ok(hash) => results.0.push((*at, hash)),
@@ -145,7 +104,12 @@ fn hash_files(view: &dyn TreeView, entries: &[Entry]) -> Result<Vec<Option<blake
     error.map_or(Ok(hashes), Err)
 }
 
-fn hash_file(view: &dyn TreeView, path: &Path, buffer: &mut [u8]) -> Result<blake3::Hash, FilesError> {
+fn hash_file(
+    view: &dyn TreeView,
+    path: &Path,
+    seen: &Stat,
+    buffer: &mut [u8],
+) -> Result<blake3::Hash, FilesError> {
     let (mut file, stat) = view.open(path)?;
     let mut hasher = blake3::Hasher::new();
     loop {
@@ -156,22 +120,54 @@ fn hash_file(view: &dyn TreeView, path: &Path, buffer: &mut [u8]) -> Result<blak
         hasher.update(&buffer[..n]);
     }
     let hash = hasher.finalize();
-    view.learn_hash(path, &stat, hash);
+    view.learn_hash(path, seen, &stat, hash);
     Ok(hash)
 }
 
-fn feed_stat(hasher: &mut blake3::Hasher, stat: &Stat, owners: bool) {
-    hasher.update(&[stat.kind as u8]);
-    // A symlink has no mode of its own.
-    let mode = if stat.kind == FileKind::Symlink { 0 } else { stat.mode };
-    hasher.update(&mode.to_le_bytes());
-    if owners {
-        hasher.update(&stat.uid.to_le_bytes());
-        hasher.update(&stat.gid.to_le_bytes());
-    }
+/// Feeds a hash in large pieces: one call for each field would cost more than the hashing.
+struct Feed {
+    hasher: blake3::Hasher,
+    buffer: Vec<u8>,
 }
 
-fn feed(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
+/// How much is fed at once.
+const FEED_BYTES: usize = 64 << 10;
+
+impl Feed {
+    fn new() -> Self {
+        let hasher = blake3::Hasher::new_derive_key("forge selection v1");
+        Self { hasher, buffer: Vec::with_capacity(FEED_BYTES + 4096) }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= FEED_BYTES {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+
+    /// Each part with its length before it.
+    fn sized(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.bytes(&(part.len() as u64).to_le_bytes());
+            self.bytes(part);
+        }
+    }
+
+    fn stat(&mut self, stat: &Stat, owners: bool) {
+        self.bytes(&[stat.kind as u8]);
+        // A symlink has no mode of its own.
+        let mode = if stat.kind == FileKind::Symlink { 0 } else { stat.mode };
+        self.bytes(&mode.to_le_bytes());
+        if owners {
+            self.bytes(&stat.uid.to_le_bytes());
+            self.bytes(&stat.gid.to_le_bytes());
+        }
+    }
+
+    fn finish(mut self) -> blake3::Hash {
+        self.hasher.update(&self.buffer);
+        self.hasher.finalize()
+    }
 }

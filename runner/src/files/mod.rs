@@ -3,16 +3,19 @@
 //! A source is a [`TreeView`]: a build context, or the stacked layers of a stage. Selecting, hashing and copying
 //! all go through the same view and the same [`select`], so what was hashed is what is copied.
 
+mod ahead;
 mod borrow;
 mod context;
 mod copy;
 mod error;
 mod hash;
 mod owner;
+mod seen;
 mod select;
 mod stamps;
 mod upper;
 mod view;
+mod walk;
 mod workdir;
 
 pub use borrow::{Borrowed, BorrowedEntry, borrow};

@@ -143,7 +143,7 @@ fn directory(view: &dyn TreeView, path: &Path) -> Result<Vec<PathBuf>, FilesErro
     let path = resolve(view, path, true)?;
     match view.stat(&path)? {
         Some(stat) if stat.kind == FileKind::Directory => {
-            Ok(view.children(&path)?.into_iter().map(|child| PathBuf::from(child.name)).collect())
+            Ok(view.children(&path)?.iter().map(|child| PathBuf::from(&child.name)).collect())
         }
         _ => Ok(Vec::new()),
     }

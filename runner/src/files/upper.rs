@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use forge_store::rootdir::{Dir, FileKind, Mtime, NewDir, Stat};
 use forge_store::tree::{OverlayXattrs, owner};
@@ -156,7 +157,7 @@ impl TreeView for Merged<'_> {
         }
     }
 
-    fn children(&self, path: &Path) -> Result<Vec<Child>, FilesError> {
+    fn children(&self, path: &Path) -> Result<Arc<Vec<Child>>, FilesError> {
         self.below.children(path)
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use forge_store::rootdir::{FileKind, Stat};
 use forge_store::tree::{
@@ -31,7 +32,7 @@ pub trait TreeView: Sync {
     fn stat(&self, path: &Path) -> Result<Option<Stat>, FilesError>;
 
     /// A directory's content, sorted by name.
-    fn children(&self, path: &Path) -> Result<Vec<Child>, FilesError>;
+    fn children(&self, path: &Path) -> Result<Arc<Vec<Child>>, FilesError>;
 
     /// A symlink's target.
     fn read_link(&self, path: &Path) -> Result<OsString, FilesError>;
@@ -45,13 +46,24 @@ pub trait TreeView: Sync {
     /// True if `path` is there but hidden by an ignore file.
     fn is_hidden(&self, path: &Path) -> bool;
 
+    /// True if what was listed once is at hand the next time, so that reading ahead is worth it.
+    fn remembers(&self) -> bool {
+        false
+    }
+
     /// The hash of a file's bytes if it is known without reading them.
-    fn known_hash(&self, _path: &Path, _stat: &Stat) -> Option<blake3::Hash> {
+    fn known_hash(&self, _stat: &Stat) -> Option<blake3::Hash> {
         None
     }
 
-    /// Tells the hash of a file's bytes, for the next time.
-    fn learn_hash(&self, _path: &Path, _stat: &Stat, _hash: blake3::Hash) {}
+    /// Tells the hash of a file's bytes, for the next time: of the file as it was when it was opened, which need not
+    /// be what was seen of it before.
+    fn learn_hash(&self, _path: &Path, _seen: &Stat, _opened: &Stat, _hash: blake3::Hash) {}
+
+    /// Whether a file that is opened to be copied is the one that was hashed. Layers never change.
+    fn is_as_hashed(&self, _path: &Path, _seen: &Stat, _opened: &Stat) -> bool {
+        true
+    }
 }
 
 /// Follows symlinks within the root: absolute ones start at the root again, `..` stops there.
@@ -134,18 +146,16 @@ impl TreeView for StackView {
         Ok(self.entry(path)?.map(|entry| stat_of(&entry)))
     }
 
-    fn children(&self, path: &Path) -> Result<Vec<Child>, FilesError> {
+    fn children(&self, path: &Path) -> Result<Arc<Vec<Child>>, FilesError> {
         let entries = match self.tree.read_dir(path) {
             Err(TreeError::NotFound { .. }) if path.as_os_str().is_empty() => Vec::new(),
             other => other?,
         };
-        Ok(entries
-            .iter()
-            .map(|entry| Child {
-                name: entry.path.file_name().unwrap_or_default().to_owned(),
-                stat: stat_of(entry),
-            })
-            .collect())
+        let child = |entry: &Entry| Child {
+            name: entry.path.file_name().unwrap_or_default().to_owned(),
+            stat: stat_of(entry),
+        };
+        Ok(Arc::new(entries.iter().map(child).collect()))
     }
 
     fn read_link(&self, path: &Path) -> Result<OsString, FilesError> {

@@ -72,7 +72,7 @@ struct Copier<'a> {
 
 impl Copier<'_> {
     fn directory(&mut self, path: &Path, to: &Dir) -> Result<(), FilesError> {
-        for child in self.view.children(path)? {
+        for child in self.view.children(path)?.iter() {
             let (path, stat) = (path.join(&child.name), &child.stat);
             let at = to.at(&child.name)?;
             if stat.kind == FileKind::Directory {
@@ -107,7 +107,7 @@ impl Copier<'_> {
             self.links.insert((stat.dev, stat.ino), (dir.clone(), name.clone()));
         }
         match stat.kind {
-            FileKind::Regular => copy_bytes(self.view, path, &at.create_file(0o600)?)?,
+            FileKind::Regular => copy_bytes(self.view, path, stat, &at.create_file(0o600)?)?,
             FileKind::Symlink => at.symlink(self.view.read_link(path)?)?,
             FileKind::Fifo => at.mknod(FileKind::Fifo, 0o600, stat.rdev)?,
             FileKind::Char | FileKind::Block if self.devices => {

@@ -147,7 +147,7 @@ impl Lowering<'_, '_> {
         Ok(CopySource::Inline { name: heredoc.name.clone(), content: Arc::from(content) })
     }
 
-    /// What a source word selects; a file that must be there and is not is reported here, before anything runs.
+    /// What a source word selects. Whether it is there is asked at the end of planning, for all of them side by side.
     fn selection(
         &mut self,
         path: &str,
@@ -172,8 +172,7 @@ impl Lowering<'_, '_> {
         if let Base::Context(context) = base
             && !self.planner.options.check_only
         {
-            let found = self.planner.world.select(context, &selection);
-            found.map_err(|error| PlanProblem::world(error, Some(source.span)))?;
+            self.planner.wanted.push((context.clone(), selection.clone(), source.span));
         }
         Ok(selection)
     }

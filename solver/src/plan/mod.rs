@@ -16,6 +16,7 @@ mod ports;
 mod remote;
 mod run;
 mod scope;
+mod side_by_side;
 mod signal;
 mod stage;
 mod stages;

@@ -3,18 +3,16 @@
 //! What is at an address is found out last, and for all of them side by side: until then a vertex stands there
 //! without an op of its own.
 
-use std::sync::Mutex;
-
 use forge_parser::ast::Add;
 use forge_parser::{GitReference, Span, Spanned, file_name_of_url, is_git_reference, redacted};
 use forge_store::Digest;
 
 use super::error::PlanProblem;
 use super::lower::Lowering;
+use super::side_by_side::at_once;
 use super::stages::Planner;
 use crate::VertexId;
 use crate::op::{Access, GitOp, HttpOp, HttpSource, Op, ResolvedHttp, Selection};
-use crate::world::WorldError;
 
 /// A source that must be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,30 +119,14 @@ impl Planner<'_> {
         }
         let remotes = std::mem::take(&mut self.remotes);
         let world = self.world;
-        let found: Vec<Mutex<Option<Result<Resolved, WorldError>>>> =
-            remotes.iter().map(|_| Mutex::new(None)).collect();
-        let resolve = |at: usize| {
-            let result = match &remotes[at].0 {
-                Remote::Http(source, _) => world.resolve_http(source).map(Resolved::Http),
-                Remote::Git(reference, _, access) => world.resolve_git(reference, *access).map(Resolved::Git),
-            };
-            *found[at].lock().expect("no holder panics") = Some(result);
+        let resolve = |(remote, ..): &(Remote, VertexId, Span)| match remote {
+            Remote::Http(source, _) => world.resolve_http(source).map(Resolved::Http),
+            Remote::Git(reference, _, access) => world.resolve_git(reference, *access).map(Resolved::Git),
         };
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let work = || {
-            while let Some(at) =
-                Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|at| *at < remotes.len())
-            {
-                resolve(at);
-            }
-        };
-        std::thread::scope(|scope| {
-            (1..remotes.len().min(MOST_AT_ONCE)).for_each(|_| drop(scope.spawn(work)));
-            work();
-        });
+        let found = at_once(&remotes, MOST_AT_ONCE, resolve);
         let mut problems = Vec::new();
         for ((remote, vertex, span), found) in remotes.into_iter().zip(found) {
-            match found.into_inner().expect("no holder panics").expect("every source was asked for") {
+            match found {
                 Ok(resolved) => self.graph.set_op(vertex, op(remote, resolved)),
                 Err(error) => problems.push(PlanProblem::world(error, Some(span))),
             }

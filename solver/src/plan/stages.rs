@@ -77,6 +77,8 @@ pub struct Planner<'a> {
     bases: Vec<(Base, Platform)>,
     /// Remote sources, each with its vertex and the first place that names it.
     pub(super) remotes: Vec<(Remote, VertexId, Span)>,
+    /// What is wanted of contexts, each with the place that says so.
+    pub(super) wanted: Vec<(String, Selection, Span)>,
     pub(super) graph: Graph,
     states: Vec<Option<StageState>>,
     sources: HashMap<Base, VertexId>,
@@ -124,6 +126,7 @@ impl<'a> Planner<'a> {
             globals,
             bases: Vec::new(),
             remotes: Vec::new(),
+            wanted: Vec::new(),
             graph: Graph::default(),
             states: vec![None; dockerfile.stages.len()],
             sources: HashMap::new(),
@@ -178,6 +181,7 @@ impl<'a> Planner<'a> {
                 Err(mut more) => problems.append(&mut more),
             }
         }
+        problems.extend(self.look_for_sources());
         problems.extend(self.resolve_remotes());
         if !problems.is_empty() {
             return Err(in_order(problems));
