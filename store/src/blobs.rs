@@ -9,11 +9,12 @@
 //! A blob gets its name only after digest and size were checked. A name that is already there is never
 //! overwritten. A file counts as a blob only if the index knows it.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
@@ -21,9 +22,10 @@ use tempfile::NamedTempFile;
 
 use crate::digest::Hashing;
 use crate::error::At;
-use crate::index::Index;
+use crate::index::{Index, Table, now_ms};
+use crate::lease::Leases;
 use crate::session::LazySession;
-use crate::{Digest, StoreError};
+use crate::{Digest, Locks, StoreError};
 
 /// The blobs of one store. Clones share it.
 #[derive(Clone)]
@@ -31,12 +33,23 @@ pub struct Blobs {
     dir: PathBuf,
     ingest: PathBuf,
     index: Arc<Index>,
+    locks: Arc<Locks>,
+    leases: Arc<Leases>,
     session: Arc<LazySession>,
+    /// Blobs whose bytes this forge has checked.
+    fresh: Arc<Mutex<HashSet<Digest>>>,
 }
 
 impl Blobs {
-    pub(crate) fn new(root: &Path, index: Arc<Index>, session: Arc<LazySession>) -> Self {
-        Self { dir: root.join("blobs/sha256"), ingest: root.join("ingest"), index, session }
+    pub(crate) fn new(
+        root: &Path,
+        index: Arc<Index>,
+        locks: Arc<Locks>,
+        leases: Arc<Leases>,
+        session: Arc<LazySession>,
+    ) -> Self {
+        let (dir, ingest) = (root.join("blobs/sha256"), root.join("ingest"));
+        Self { dir, ingest, index, locks, leases, session, fresh: Arc::default() }
     }
 
     /// Where the blob's bytes are or would be.
@@ -49,14 +62,26 @@ impl Blobs {
         Ok(self.size(digest)?.is_some())
     }
 
-    /// The blob's size in bytes, if the store holds it.
+    /// The blob's size in bytes, if the store holds it: the index knows it, and its file has not gone.
     pub fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        self.index.row("SELECT size FROM blobs WHERE digest = ?1", [digest.hex()], |row| row.get(0))
+        Ok(self.known_size(digest)?.filter(|_| self.path(digest).exists()))
+    }
+
+    /// The blob's size in bytes, if the index knows it. From now on it stays as long as this forge lives.
+    fn known_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        let hex = digest.hex();
+        self.leases.hold([&hex])?;
+        let sql = "SELECT size, used FROM blobs WHERE digest = ?1";
+        let row = self.index.row(sql, [&hex], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(row.map(|(size, used)| {
+            self.index.touch(Table::Blobs, &hex, used);
+            size
+        }))
     }
 
     /// The blob's file and size in bytes, if the store holds it.
     pub fn open(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
-        let Some(size) = self.size(digest)? else { return Ok(None) };
+        let Some(size) = self.known_size(digest)? else { return Ok(None) };
         let path = self.path(digest);
         let file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -84,11 +109,64 @@ impl Blobs {
         let mut bytes = Vec::with_capacity(size as usize);
         file.read_to_end(&mut bytes).at("read", &self.path(digest))?;
         if Digest::of(&bytes) != *digest {
-            self.forget(digest)?;
-            let detail = "its bytes hash to another digest; it was dropped and will be made anew".into();
-            return Err(StoreError::Corrupt { object: format!("blob {digest}"), detail });
+            return Err(self.drop_damaged(digest));
         }
         Ok(Some(bytes))
+    }
+
+    /// What is wrong with the blob, all of it read; `None` if nothing is.
+    pub fn damage(&self, digest: &Digest) -> Result<Option<String>, StoreError> {
+        let size = self.known_size(digest)?.ok_or(StoreError::MissingBlob(*digest))?;
+        let path = self.path(digest);
+        let mut file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some("its file is gone".into())),
+            other => other.at("open", &path)?,
+        };
+        let (hash, found) = rehash(&mut file, &path)?;
+        let hash = Digest::from_sha256(hash);
+        Ok(match found == size && hash == *digest {
+            true => {
+                self.note_fresh(digest);
+                None
+            }
+            false if found != size => Some(format!("it has {found} bytes instead of {size}")),
+            false => Some(format!("its bytes hash to {hash}")),
+        })
+    }
+
+    /// Reads the whole blob, unless this forge did before, and compares it with its digest; one that differs is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingBlob`] if it is not here, [`StoreError::Corrupt`] if it was dropped.
+    pub fn check(&self, digest: &Digest) -> Result<(), StoreError> {
+        if self.fresh.lock().unwrap_or_else(PoisonError::into_inner).contains(digest) {
+            return Ok(());
+        }
+        match self.damage(digest)? {
+            None => Ok(()),
+            Some(_) => Err(self.drop_damaged(digest)),
+        }
+    }
+
+    /// The blob's file and size in bytes, if the store holds it and every byte is right: for whoever passes it on.
+    pub fn open_checked(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
+        let Some(found) = self.open(digest)? else { return Ok(None) };
+        self.check(digest)?;
+        Ok(Some(found))
+    }
+
+    fn note_fresh(&self, digest: &Digest) {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest);
+    }
+
+    /// Drops a blob whose bytes are wrong; says so.
+    fn drop_damaged(&self, digest: &Digest) -> StoreError {
+        if let Err(error) = self.remove(digest) {
+            return error;
+        }
+        let detail = "its bytes hash to another digest; it was dropped and will be made anew".into();
+        StoreError::Corrupt { object: format!("blob {digest}"), detail }
     }
 
     /// Keeps some bytes; says their digest.
@@ -121,9 +199,10 @@ impl Blobs {
             return Ok(());
         }
         let path = file.into_temp_path();
-        self.publish(&path, digest, size)?;
-        // The name under the session is gone: nothing is left to remove.
-        let _ = path.keep();
+        if self.publish(&path, digest, size)? {
+            // The name under the session is gone: nothing is left to remove.
+            let _ = path.keep();
+        }
         Ok(())
     }
 
@@ -167,13 +246,22 @@ impl Blobs {
         self.index.execute("DELETE FROM blobs WHERE digest = ?1", [digest.hex()]).map(drop)
     }
 
-    /// Gives checked bytes their name, then tells the index.
-    fn publish(&self, from: &Path, digest: &Digest, size: u64) -> Result<(), StoreError> {
+    /// Gives checked bytes their name, then tells the index. False if the store has the blob: that one stays, for
+    /// it may be durable already, and these bytes are not.
+    fn publish(&self, from: &Path, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         let to = self.path(digest);
+        self.leases.hold([digest.hex()])?;
+        let _lock = self.locks.lock(&format!("blob-{}", digest.hex()))?;
+        if self.size(digest)? == Some(size) && fs::metadata(&to).is_ok_and(|found| found.len() == size) {
+            return Ok(false);
+        }
         fs::set_permissions(from, Permissions::from_mode(0o444)).at("chmod", from)?;
+        // What may stand there under the name is nothing that the index vouches for.
         fs::rename(from, &to).at("rename a blob to", &to)?;
-        let sql = "INSERT OR IGNORE INTO blobs (digest, size, boot) VALUES (?1, ?2, ?3)";
-        self.index.execute(sql, (digest.hex(), size, self.index.boot())).map(drop)
+        let sql = "INSERT OR REPLACE INTO blobs (digest, size, boot, used) VALUES (?1, ?2, ?3, ?4)";
+        self.index.execute(sql, (digest.hex(), size, self.index.boot(), now_ms()))?;
+        self.note_fresh(digest);
+        Ok(true)
     }
 }
 
@@ -266,7 +354,12 @@ impl Ingest {
         let detail = match self.size {
             Some(size) if size != self.offset => format!("expected {size} bytes, got {}", self.offset),
             _ if found != self.expected => format!("its bytes hash to {found}"),
-            _ => return self.blobs.publish(&self.path, &self.expected, self.offset),
+            _ => {
+                return match self.blobs.publish(&self.path, &self.expected, self.offset)? {
+                    true => Ok(()),
+                    false => self.discard(),
+                };
+            }
         };
         let object = format!("blob {}", self.expected);
         self.discard()?;

@@ -61,6 +61,12 @@ pub enum StoreError {
     /// A file that is no longer what it was when it was hashed.
     #[error("{} changed while it was read", .0.display())]
     Changed(PathBuf),
+    /// A store that may only be read.
+    #[error("cannot write {}: the store is read-only", .0.display())]
+    ReadOnly(PathBuf),
+    /// An index that SQLite cannot make sense of.
+    #[error("the store's index {} is damaged", .0.display())]
+    DamagedIndex(PathBuf),
     /// A layer could not be packed.
     #[error("cannot pack layer: {0}")]
     Pack(String),
@@ -75,6 +81,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// True where the store may only be read.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::ReadOnlyFilesystem,
+            Self::ReadOnly(_) => true,
+            _ => false,
+        }
+    }
+
     /// True where the disk (or a quota) is full.
     pub fn is_disk_full(&self) -> bool {
         match self {

@@ -8,22 +8,24 @@
 //! after the whole uncompressed stream was hashed.
 
 mod packing;
+mod seal;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::At;
-use crate::index::Index;
+use crate::index::{Index, Table, agrees, now_ms, sum};
 use crate::layer;
+use crate::lease::Leases;
 use crate::session::{Draft, LazySession, remove_tree};
 use crate::snapshot::{Layer, Snapshot};
 use crate::tree::OverlayXattrs;
-use crate::{Blobs, Descriptor, DiffId, Digest, LayerId, Locks, RootDir, StoreError};
+use crate::{Blobs, Descriptor, DiffId, Digest, LayerId, Lock, Locks, RootDir, StoreError};
 
 pub use packing::LayerForm;
+pub(crate) use seal::Checked;
 
 /// A layer ready to travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +42,11 @@ pub struct Layers {
     index: Arc<Index>,
     blobs: Blobs,
     locks: Arc<Locks>,
+    leases: Arc<Leases>,
     session: Arc<LazySession>,
     xattrs: OverlayXattrs,
+    /// Trees that this forge made or checked.
+    fresh: Mutex<HashSet<LayerId>>,
 }
 
 impl Layers {
@@ -50,10 +55,12 @@ impl Layers {
         index: Arc<Index>,
         blobs: Blobs,
         locks: Arc<Locks>,
+        leases: Arc<Leases>,
         session: Arc<LazySession>,
         xattrs: OverlayXattrs,
     ) -> Self {
-        Self { dir: root.join("layers"), index, blobs, locks, session, xattrs }
+        let (dir, fresh) = (root.join("layers"), Mutex::default());
+        Self { dir, index, blobs, locks, leases, session, xattrs, fresh }
     }
 
     /// How overlayfs' marks are written in this store's trees.
@@ -61,10 +68,15 @@ impl Layers {
         self.xattrs
     }
 
-    /// The layer's tree, if there is one.
+    /// The layer's tree, if there is one: the index knows it, and its directory has not gone. From now on the layer
+    /// stays as long as this forge lives.
     pub fn tree(&self, id: &LayerId) -> Result<Option<PathBuf>, StoreError> {
-        let known = self.index.row("SELECT 1 FROM trees WHERE layer = ?1", [id.hex()], |_| Ok(()))?;
-        Ok(known.map(|()| self.path(id)))
+        let hex = id.hex();
+        self.leases.hold([&hex])?;
+        let used = self.index.row("SELECT used FROM trees WHERE layer = ?1", [&hex], |row| row.get(0))?;
+        let Some(used) = used else { return Ok(None) };
+        self.index.touch(Table::Trees, &hex, used);
+        Ok(Some(self.path(id)).filter(|path| path.exists()))
     }
 
     /// Whether any layer is unpacked.
@@ -74,13 +86,7 @@ impl Layers {
 
     /// True if the layer can be had without the network: its tree or its blob is here.
     pub fn is_local(&self, layer: &Layer) -> Result<bool, StoreError> {
-        if self.tree(&layer.id)?.is_some_and(|path| path.exists()) {
-            return Ok(true);
-        }
-        match self.blob_of(layer)? {
-            Some(digest) => Ok(self.blobs.contains(&digest)? && self.blobs.path(&digest).exists()),
-            None => Ok(false),
-        }
+        Ok(self.tree(&layer.id)?.is_some() || self.blob_of(layer)?.is_some())
     }
 
     /// The layer's tree, unpacked from its blob if it must be.
@@ -88,11 +94,11 @@ impl Layers {
     /// # Errors
     /// [`StoreError::MissingLayer`] if neither is here, [`StoreError::Corrupt`] if the blob is not what it claims.
     pub fn ensure_tree(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
-        if let Some(path) = self.tree(&layer.id)?.filter(|path| path.exists()) {
+        if let Some(path) = self.tree(&layer.id)? {
             return Ok(path);
         }
-        let _lock = self.locks.lock(&format!("layer-{}", layer.id.hex()))?;
-        if let Some(path) = self.tree(&layer.id)?.filter(|path| path.exists()) {
+        let _lock = self.lock(&layer.id)?;
+        if let Some(path) = self.tree(&layer.id)? {
             return Ok(path);
         }
         self.unpack(layer)?;
@@ -111,61 +117,147 @@ impl Layers {
 
     fn unpack(&self, layer: &Layer) -> Result<(), StoreError> {
         let missing = || StoreError::MissingLayer(layer.id.hex());
-        let digest = self.blob_of(layer)?.ok_or_else(missing)?;
+        let (digest, diff_id) = self.blob_of(layer)?.ok_or_else(missing)?;
         let (blob, _) = self.blobs.open(&digest)?.ok_or_else(missing)?;
-        let diff_id = match &layer.pulled {
-            Some(pulled) => pulled.diff_id,
-            None => self.diff_id(&layer.id)?.ok_or_else(missing)?,
-        };
         let draft = self.session.with(|session| session.draft())?;
         let root = RootDir::open_host(draft.tree())?;
         let options = layer::UnpackOptions::layer(self.xattrs);
-        let unpacked = layer::unpack_blob(blob, &diff_id, &root, &options)
-            .map_err(|e| StoreError::Unpack { object: digest.to_string(), detail: e.to_string() })?;
-        self.record_diff_id(&layer.id, &diff_id, unpacked.stream_bytes)?;
-        self.commit(draft, &layer.id, unpacked.file_bytes)
+        let unpacked = match layer::unpack_blob(blob, &diff_id, &root, &options) {
+            Ok(unpacked) => unpacked,
+            Err(e) => {
+                let error = StoreError::Unpack { object: digest.to_string(), detail: e.to_string() };
+                // Bytes that rotted are dropped, so that the next try gets others; a full disk is not their fault.
+                return Err(if error.is_disk_full() {
+                    error
+                } else {
+                    self.blobs.check(&digest).err().unwrap_or(error)
+                });
+            }
+        };
+        self.record_diff_id(&layer.id, &diff_id)?;
+        if layer.pulled.is_some() {
+            // So that the tree can be compared with it later.
+            let (form, annotations) = (PULLED.to_owned(), BTreeMap::new());
+            self.record_packed(&layer.id, &PackedForm { form, digest, diff_id, annotations })?;
+        }
+        // What an archive says of its files, and half a block for each.
+        self.place(draft, &layer.id, unpacked.file_bytes + unpacked.entries * 2048, None)
     }
 
-    /// Turns a finished draft into the tree of `id`; if there is one already, that one stays.
+    /// Turns a finished draft into the tree of `id`. If the layer is here already, in either form, that one stays:
+    /// an id leaves out when a step ran, so another run's tree differs in times, and a blob must not.
+    ///
+    /// `size` is about what it takes on disk, in bytes.
     pub fn commit(&self, draft: Draft, id: &LayerId, size: u64) -> Result<(), StoreError> {
-        let to = self.path(id);
-        if self.tree(id)?.is_some() && to.exists() {
+        self.commit_with(draft, id, size, None)
+    }
+
+    fn commit_with(
+        &self,
+        draft: Draft,
+        id: &LayerId,
+        size: u64,
+        seal: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let _lock = self.lock(id)?;
+        if self.is_local(&Layer::built(*id))? {
             return Ok(());
         }
+        self.forget_forms(id)?;
+        self.place(draft, id, size, seal)
+    }
+
+    /// Forgets the blobs of a layer that is here in no form: should they come back, they are of an earlier run.
+    fn forget_forms(&self, id: &LayerId) -> Result<(), StoreError> {
+        self.index.execute("DELETE FROM packed WHERE layer = ?1", [id.hex()])?;
+        self.index.execute("DELETE FROM diff_ids WHERE layer = ?1", [id.hex()]).map(drop)
+    }
+
+    /// Gives a tree its name, then tells the index. The caller holds the layer's lock, and there is no tree yet.
+    fn place(&self, draft: Draft, id: &LayerId, size: u64, seal: Option<&str>) -> Result<(), StoreError> {
+        let to = self.path(id);
+        self.leases.hold([id.hex()])?;
         if to.exists() {
             // Left by a crash before the index knew of it: not to be trusted.
             remove_tree(&to).at("remove", &to)?;
         }
-        match fs::rename(draft.tree(), &to) {
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            other => other.at("rename a layer to", &to)?,
-        }
-        let sql = "INSERT OR REPLACE INTO trees (layer, size, boot) VALUES (?1, ?2, ?3)";
-        self.index.execute(sql, (id.hex(), size, self.index.boot())).map(drop)
+        fs::rename(draft.tree(), &to).at("rename a layer to", &to)?;
+        let sql = "INSERT OR REPLACE INTO trees (layer, size, boot, used, seal) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.index.execute(sql, (id.hex(), size, self.index.boot(), now_ms(), seal))?;
+        self.note_fresh(id);
+        Ok(())
     }
 
-    /// The layer's DiffID, if it was ever packed or unpacked here.
+    fn note_fresh(&self, id: &LayerId) {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(*id);
+    }
+
+    fn is_fresh(&self, id: &LayerId) -> bool {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// What is done to the layer's forms is done by one at a time.
+    fn lock(&self, id: &LayerId) -> Result<Lock, StoreError> {
+        self.locks.lock(&format!("layer-{}", id.hex()))
+    }
+
+    /// The DiffID of the layer's tree as it is, if it was ever packed or unpacked here.
     pub fn diff_id(&self, id: &LayerId) -> Result<Option<DiffId>, StoreError> {
-        let sql = "SELECT diff_id FROM diff_ids WHERE layer = ?1";
-        let row: Option<String> = self.index.row(sql, [id.hex()], |row| row.get(0))?;
-        row.map(|hex| Ok(DiffId::new(parse_hex(id, &hex)?))).transpose()
+        let hex = id.hex();
+        let sql = "SELECT diff_id, sum FROM diff_ids WHERE layer = ?1";
+        let row = self.index.row(sql, [&hex], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+        // A row that was damaged is none: the layer is packed again.
+        let row = row.filter(|(diff_id, sum)| agrees(Some(*sum), &[&hex, diff_id]));
+        Ok(row.and_then(|(diff_id, _)| parse_hex(&diff_id)).map(DiffId::new))
     }
 
-    fn record_diff_id(&self, id: &LayerId, diff_id: &DiffId, size: u64) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO diff_ids (layer, diff_id, size) VALUES (?1, ?2, ?3)";
-        self.index.execute(sql, (id.hex(), diff_id.digest().hex(), size)).map(drop)
+    fn record_diff_id(&self, id: &LayerId, diff_id: &DiffId) -> Result<(), StoreError> {
+        let (layer, diff_id) = (id.hex(), diff_id.digest().hex());
+        let sql = "INSERT OR REPLACE INTO diff_ids (layer, diff_id, sum) VALUES (?1, ?2, ?3)";
+        self.index.execute(sql, (&layer, &diff_id, sum(&[&layer, &diff_id]))).map(drop)
     }
 
-    /// The blob that can give this layer: the pulled one, or any that it was packed as.
-    fn blob_of(&self, layer: &Layer) -> Result<Option<Digest>, StoreError> {
+    /// The blobs that the layer was packed as. Whether they are still here is another matter.
+    fn packed_forms(&self, id: &LayerId) -> Result<Vec<PackedForm>, StoreError> {
+        let hex = id.hex();
+        let sql = "SELECT form, digest, diff_id, annotations, sum FROM packed WHERE layer = ?1";
+        let rows = self.index.rows(sql, [&hex], |row| {
+            let text = |at| row.get::<_, String>(at);
+            Ok(([text(0)?, text(1)?, text(2)?, text(3)?], row.get(4)?))
+        })?;
+        let read = |([form, digest, diff_id, annotations], sum): ([String; 4], i64)| {
+            agrees(Some(sum), &[&hex, &form, &digest, &diff_id, &annotations]).then_some(())?;
+            let (digest, diff_id) = (parse_hex(&digest)?, DiffId::new(parse_hex(&diff_id)?));
+            Some(PackedForm { form, digest, diff_id, annotations: serde_json::from_str(&annotations).ok()? })
+        };
+        // A row that was damaged is none: the layer is packed again.
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    fn record_packed(&self, id: &LayerId, packed: &PackedForm) -> Result<(), StoreError> {
+        let annotations =
+            String::from_utf8(crate::image::to_json(&packed.annotations)).expect("JSON is UTF-8");
+        let (layer, digest, diff_id) = (id.hex(), packed.digest.hex(), packed.diff_id.digest().hex());
+        let sum = sum(&[&layer, &packed.form, &digest, &diff_id, &annotations]);
+        let sql = "INSERT OR REPLACE INTO packed (layer, form, digest, diff_id, annotations, sum)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.index.execute(sql, (layer, &packed.form, digest, diff_id, annotations, sum)).map(drop)
+    }
+
+    /// A blob of the store that can give this layer, and its DiffID: the pulled one, or any that it was packed as.
+    fn blob_of(&self, layer: &Layer) -> Result<Option<(Digest, DiffId)>, StoreError> {
         if let Some(pulled) = &layer.pulled {
-            return Ok(Some(pulled.descriptor.digest));
+            let digest = pulled.descriptor.digest;
+            return Ok(self.blobs.contains(&digest)?.then_some((digest, pulled.diff_id)));
         }
+        let Some(diff_id) = self.diff_id(&layer.id)? else { return Ok(None) };
         // Other forms of it are other tars.
-        let sql = "SELECT p.digest FROM packed p
-                   JOIN diff_ids d ON d.layer = p.layer AND d.diff_id = p.diff_id WHERE p.layer = ?1 LIMIT 1";
-        let row: Option<String> = self.index.row(sql, [layer.id.hex()], |row| row.get(0))?;
-        row.map(|hex| parse_hex(&layer.id, &hex)).transpose()
+        for form in self.packed_forms(&layer.id)?.into_iter().filter(|form| form.diff_id == diff_id) {
+            if self.blobs.contains(&form.digest)? {
+                return Ok(Some((form.digest, diff_id)));
+            }
+        }
+        Ok(None)
     }
 
     fn path(&self, id: &LayerId) -> PathBuf {
@@ -173,11 +265,19 @@ impl Layers {
     }
 }
 
-fn parse_hex(id: &LayerId, hex: &str) -> Result<Digest, StoreError> {
-    format!("sha256:{hex}").parse().map_err(|_| StoreError::Corrupt {
-        object: format!("the index entry of layer {}", id.hex()),
-        detail: format!("`{hex}` is no digest"),
-    })
+/// The form of a layer that was pulled: whatever its registry has.
+const PULLED: &str = "pulled";
+
+/// One form of a layer, as the index has it.
+struct PackedForm {
+    form: String,
+    digest: Digest,
+    diff_id: DiffId,
+    annotations: BTreeMap<String, String>,
+}
+
+fn parse_hex(hex: &str) -> Option<Digest> {
+    format!("sha256:{hex}").parse().ok()
 }
 
 /// Opens a layer's blob for whoever only passes it on.

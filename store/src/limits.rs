@@ -31,3 +31,25 @@ pub const FREE_BYTES_RESERVED_MIN: u64 = 1024 * 1024 * 1024;
 pub const FREE_PERCENT_RESERVED: u64 = 5;
 /// and at most this part of it: a small file system is one that somebody chose for a small store.
 pub const FREE_RESERVED_OF_SMALL_DISKS: u64 = 16;
+
+/// Bytes of a blob that is looked at to see whether it is a manifest.
+pub const DOCUMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How deep indexes of images may lie in each other.
+pub const DOCUMENTS_DEPTH_MAX: u32 = 8;
+
+/// Seconds after which things that nobody used may go by themselves; before, they count as in recent use.
+pub const RECENT_SECONDS: i64 = 48 * 60 * 60;
+/// Seconds after which what nobody used goes although there is space.
+pub const STALE_SECONDS: i64 = 60 * 24 * 60 * 60;
+/// Bytes of cache mounts and context hashes from which on those not in recent use go.
+pub const VOLATILE_BYTES_MAX: u64 = 512 * 1000 * 1000;
+/// The part of the disk, in percent, and the most bytes that the store may always keep.
+pub const RESERVED: (u64, u64) = (10, 10_000_000_000);
+/// The part of the disk, in percent, and the most bytes that the store may take.
+pub const USED_MAX: (u64, u64) = (80, 100_000_000_000);
+/// The part of the disk, in percent, that is to stay free.
+pub const FREE_MIN_PERCENT: u64 = 20;
+/// Seconds between two looks at the store after builds, as long as its size is within the limit.
+pub const COLLECT_INTERVAL_SECONDS: i64 = 60;
+/// Bytes put by, so that there is room to write down what is removed when the disk is full.
+pub const BALLAST_BYTES: u64 = 4 * 1024 * 1024;

@@ -28,10 +28,7 @@ pub struct Session {
 impl Session {
     /// Makes and locks a directory under `tmp`, after sweeping those whose owners are gone.
     pub fn start(tmp: &Path) -> Result<Self, StoreError> {
-        // Nobody sweeps between the making of a directory and its lock.
-        let gate = File::open(tmp).at("open", tmp)?;
-        flock(&gate, FlockOperation::LockExclusive).at("lock", tmp)?;
-        sweep(tmp)?;
+        let _gate = sweep(tmp)?;
         let dir =
             tempfile::Builder::new().prefix("s-").tempdir_in(tmp).at("create a directory in", tmp)?.keep();
         let lock = File::open(&dir).at("open", &dir)?;
@@ -115,8 +112,17 @@ impl Drop for Draft {
     }
 }
 
+/// True if no process holds what is at `path`: a session's directory, or a blob on its way.
+pub(crate) fn is_abandoned(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
+}
+
 /// Removes the sessions that no process holds any more.
-fn sweep(tmp: &Path) -> Result<(), StoreError> {
+///
+/// Nobody else makes or sweeps sessions while the answer is held: none is swept between its making and its lock.
+pub(crate) fn sweep(tmp: &Path) -> Result<File, StoreError> {
+    let gate = File::open(tmp).at("open", tmp)?;
+    flock(&gate, FlockOperation::LockExclusive).at("lock", tmp)?;
     for entry in fs::read_dir(tmp).at("list", tmp)?.flatten() {
         let path = entry.path();
         let Ok(dir) = File::open(&path) else { continue };
@@ -124,7 +130,7 @@ fn sweep(tmp: &Path) -> Result<(), StoreError> {
             let _ = remove_tree(&path);
         }
     }
-    Ok(())
+    Ok(gate)
 }
 
 /// Removes a tree that forge made, directories without write permission included.

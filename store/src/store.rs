@@ -5,7 +5,9 @@
 //! ROOT/index.db                what is here, and whether it is durable     (index.rs)
 //! ROOT/layers/<id>/            unpacked layers in overlayfs' own format    (layers.rs)
 //! ROOT/ingest/                 blobs being fetched                         (blobs.rs)
-//! ROOT/tmp/, locks/            what is unfinished, who works on what       (session.rs, locks.rs)
+//! ROOT/index.json              the tags once more, as an image layout has them (tags.rs)
+//! ROOT/tmp/, locks/, leases/   what is unfinished, who works on what, who needs what (session, locks, lease.rs)
+//! ROOT/ballast                 space put by for removing on a full disk   (gc/ballast.rs)
 //! ROOT/state/                  small files of other rooms (context stamps, mounts' caches, logs)
 //! ```
 //!
@@ -19,13 +21,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::At;
-use crate::index::{Index, boot_id};
+use crate::gc::{self, Ballast};
+use crate::index::{DAMAGED, Index, boot_id, now_ms};
+use crate::lease::{Leases, mount_name};
+use crate::recover::{self, Recovered};
 use crate::session::{Draft, LazySession, Session};
 use crate::tree::OverlayXattrs;
+use crate::usage::Kind;
 use crate::{Blobs, Cache, Descriptor, Layers, Locks, StoreError, Tags, tags};
 
 /// The directories of a store.
-const DIRS: [&str; 6] = ["blobs/sha256", "layers", "ingest", "tmp", "locks", "state"];
+const DIRS: [&str; 7] = ["blobs/sha256", "layers", "ingest", "tmp", "leases", "locks", "state"];
+
+/// The database's file.
+pub(crate) const INDEX: &str = "index.db";
 
 /// An open store.
 pub struct Store {
@@ -36,7 +45,10 @@ pub struct Store {
     tags: Tags,
     cache: Cache,
     locks: Arc<Locks>,
+    leases: Arc<Leases>,
     session: Arc<LazySession>,
+    recovered: Option<Recovered>,
+    is_writable: bool,
 }
 
 impl Store {
@@ -44,25 +56,50 @@ impl Store {
     ///
     /// `xattrs` says how overlayfs' marks are written: in the `trusted` namespace by root, in `user` elsewhere.
     pub fn open(root: &Path, xattrs: OverlayXattrs) -> Result<Self, StoreError> {
-        if !root.join("index.db").exists() {
+        let is_writable = is_writable(root);
+        if !DIRS.iter().all(|dir| root.join(dir).is_dir()) {
             create(root)?;
         }
-        let index = Arc::new(Index::open(&root.join("index.db"), boot_id()?)?);
-        index.forget_unsynced()?;
+        let (index, recovered) = match is_writable {
+            true => open_index(root)?,
+            false => (Index::open_read_only(&root.join(INDEX), boot_id()?)?, None),
+        };
+        let index = Arc::new(index);
         let locks = Arc::new(Locks::new(root));
+        let leases = Arc::new(Leases::new(root));
         let session = Arc::new(LazySession::new(root.join("tmp")));
-        let blobs = Blobs::new(root, index.clone(), session.clone());
-        let layers = Layers::new(root, index.clone(), blobs.clone(), locks.clone(), session.clone(), xattrs);
-        Ok(Self {
+        let blobs = Blobs::new(root, index.clone(), locks.clone(), leases.clone(), session.clone());
+        let layers = Layers::new(
+            root,
+            index.clone(),
+            blobs.clone(),
+            locks.clone(),
+            leases.clone(),
+            session.clone(),
+            xattrs,
+        );
+        let store = Self {
             root: root.to_owned(),
             blobs,
             layers,
-            tags: Tags::new(index.clone()),
-            cache: Cache::new(index.clone()),
+            tags: Tags::new(root, index.clone(), locks.clone(), leases.clone()),
+            cache: Cache::new(index.clone(), leases.clone()),
             locks,
+            leases,
             session,
             index,
-        })
+            recovered,
+            is_writable,
+        };
+        if recovered.is_some() {
+            store.layers.forget_doubtful()?;
+        }
+        Ok(store)
+    }
+
+    /// What was made anew when the store was opened, because its index was damaged.
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.as_ref()
     }
 
     /// The directory.
@@ -94,6 +131,16 @@ impl Store {
     /// Where other rooms keep small files.
     pub fn state_dir(&self) -> PathBuf {
         self.root.join("state")
+    }
+
+    /// The directory of a cache mount, and what it is for, as people are told. It is not made here. It stays as long
+    /// as this forge lives.
+    pub fn cache_mount(&self, name: &str, note: &str) -> Result<PathBuf, StoreError> {
+        self.leases.hold([mount_name(name)])?;
+        let sql = "INSERT INTO mounts (name, note, used, size) VALUES (?1, ?2, ?3, NULL)
+                   ON CONFLICT (name) DO UPDATE SET note = ?2, used = ?3, size = NULL";
+        self.index.execute(sql, (name, note, now_ms()))?;
+        Ok(self.place_of(Kind::CacheMount, name))
     }
 
     /// Blobs by digest.
@@ -133,14 +180,129 @@ impl Store {
 
     /// Makes all that was written so far durable, then names `descriptor` by `names`.
     pub fn commit(&self, names: &[String], descriptor: Option<&Descriptor>) -> Result<(), StoreError> {
+        if !self.is_writable {
+            return self.has_names(names, descriptor);
+        }
+        // What others write while the disk is being synced may be on it or not: it stays marked.
+        let unsynced = self.index.unsynced()?;
         let root = fs::File::open(&self.root).at("open", &self.root)?;
         rustix::fs::syncfs(&root).at("sync", &self.root)?;
         self.index.durably(|transaction| {
-            transaction.execute("UPDATE blobs SET boot = NULL WHERE boot IS NOT NULL", [])?;
-            transaction.execute("UPDATE trees SET boot = NULL WHERE boot IS NOT NULL", [])?;
+            unsynced.mark(transaction)?;
             descriptor.map_or(Ok(()), |descriptor| tags::set(transaction, names, descriptor))
-        })
+        })?;
+        self.index.note_uses();
+        match names {
+            [] => Ok(()),
+            _ => self.tags.write_list(),
+        }
     }
+
+    /// For a store that may only be read: it is all the same if there is nothing to write.
+    fn has_names(&self, names: &[String], descriptor: Option<&Descriptor>) -> Result<(), StoreError> {
+        for name in names {
+            let found = self.tags.get(name)?.map(|found| found.digest);
+            if found.is_none() || found != descriptor.map(|descriptor| descriptor.digest) {
+                return Err(StoreError::ReadOnly(self.root.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Where a thing lies; the directory of its kind for an empty name.
+    pub(crate) fn place_of(&self, kind: Kind, id: &str) -> PathBuf {
+        let dir = match kind {
+            Kind::Blob => "blobs/sha256",
+            Kind::Layer => "layers",
+            Kind::CacheMount => "state/caches",
+            Kind::Context | Kind::Log => "state",
+            Kind::Ingest => "ingest",
+            Kind::Temporary => "tmp",
+            Kind::Record | Kind::Index | Kind::Other => "",
+        };
+        self.root.join(dir).join(id)
+    }
+
+    /// The files of the database.
+    pub(crate) fn index_files(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|end| self.root.join(format!("{INDEX}{end}")))
+    }
+
+    /// What the database takes, in bytes on disk.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.index_files().iter().map(|path| bytes_of_file(path)).sum()
+    }
+
+    /// What is put by, in bytes on disk.
+    pub(crate) fn ballast_bytes(&self) -> u64 {
+        bytes_of_file(&self.root.join(gc::BALLAST))
+    }
+
+    /// Something that the store remembers about itself.
+    pub(crate) fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.index.row("SELECT value FROM notes WHERE name = ?1", [name], |row| row.get(0))
+    }
+
+    pub(crate) fn set_note(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO notes (name, value) VALUES (?1, ?2)";
+        self.index.execute(sql, (name, value)).map(drop)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.index.note_uses();
+    }
+}
+
+/// Opens the index, made anew if it is damaged.
+fn open_index(root: &Path) -> Result<(Index, Option<Recovered>), StoreError> {
+    let (path, boot) = (root.join(INDEX), boot_id()?);
+    // An empty database beside blobs was truncated; beside nothing it is new.
+    let blobs = root.join("blobs/sha256");
+    let has_blobs = fs::read_dir(&blobs).at("list", &blobs)?.next().is_some();
+    let open = || {
+        let index = match has_blobs {
+            true => Index::open_existing(&path, boot.clone())?,
+            false => Index::open(&path, boot.clone())?,
+        };
+        index.forget_unsynced()?;
+        Ok(index)
+    };
+    let opened = match root.join(DAMAGED).exists() {
+        true => Err(StoreError::DamagedIndex(path.clone())),
+        false => open(),
+    };
+    match opened {
+        Err(StoreError::DamagedIndex(_)) => {
+            let recovered = recover::recover(root, &boot)?;
+            Ok((open()?, recovered))
+        }
+        // Even to open it takes some space.
+        Err(_) if Ballast::of(root).drop_if_full() => Ok((open()?, None)),
+        other => Ok((other?, None)),
+    }
+}
+
+/// Bytes on disk of one file; none if it is not there.
+fn bytes_of_file(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).map_or(0, |found| found.blocks() * 512)
+}
+
+/// False for what is there and may only be read: a file system mounted so, or another user's store.
+fn is_writable(root: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+    !matches!(access(root, Access::WRITE_OK), Err(Errno::ROFS | Errno::ACCESS))
 }
 
 fn create(root: &Path) -> Result<(), StoreError> {
@@ -150,6 +312,7 @@ fn create(root: &Path) -> Result<(), StoreError> {
         let path = root.join(dir);
         builder.create(&path).at("create", &path)?;
     }
+    Ballast::of(root).put_by();
     let layout = root.join("oci-layout");
     match fs::OpenOptions::new().write(true).create_new(true).open(&layout) {
         Ok(mut file) => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use tempfile::NamedTempFile;
 
-use super::{Layers, PackedLayer, parse_hex};
+use super::{Layers, PackedForm, PackedLayer};
 use crate::digest::Hashing;
 use crate::error::At;
 use crate::known_blocks::{self, StoredBlocks};
@@ -24,7 +24,7 @@ use crate::layer::{
 use crate::limits::UNPACKED_BYTES_MAX;
 use crate::snapshot::{Layer, Pulled, Snapshot};
 use crate::tree::{Entry, FileHash, Format, MergedTree, Node, ReadOptions, TreeError, XattrFilter};
-use crate::{ContentId, Descriptor, DiffId, Digest, LayerId, RootDir, StoreError, Threads, media_type};
+use crate::{ContentId, Descriptor, Digest, LayerId, RootDir, StoreError, Threads, media_type};
 
 /// The form in which an output wants layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +93,13 @@ impl Layers {
         entries: impl Iterator<Item = Result<(Entry, Option<FileHash>), E>> + Send,
     ) -> Result<PackedLayer, E> {
         let form = LayerForm::from(compression);
+        let lock = self.lock(id)?;
+        if self.is_local(&Layer::built(*id))? {
+            // Made by another run, perhaps with other times: its blobs are made of what is here.
+            drop(lock);
+            return Ok(self.pack(&Layer::built(*id), form)?);
+        }
+        self.forget_forms(id)?;
         let mut failed = None;
         let packed = self.kept(id, &form, || {
             let written = self.pack_with(form.packing, |out| {
@@ -106,7 +113,7 @@ impl Layers {
                 }
                 writer.finish().map(drop).map_err(pack_error)
             })?;
-            self.record_diff_id(id, &written.1.diff_id, written.1.uncompressed_size)?;
+            self.record_diff_id(id, &written.1.diff_id)?;
             Ok(written)
         });
         packed.map_err(|error| failed.unwrap_or_else(|| error.into()))
@@ -162,42 +169,35 @@ impl Layers {
         let (digest, size, diff_id) = (packed.blob_digest, packed.blob_size, packed.diff_id);
         self.blobs.keep(blob, &digest, size)?;
         known_blocks::learn(&self.index, &packed)?;
-        let text = String::from_utf8(crate::image::to_json(&annotations)).expect("JSON is UTF-8");
-        let sql = "INSERT OR REPLACE INTO packed (layer, form, digest, diff_id, annotations)
-                   VALUES (?1, ?2, ?3, ?4, ?5)";
-        self.index.execute(sql, (id.hex(), &name, digest.hex(), diff_id.digest().hex(), text))?;
+        let made = PackedForm { form: name, digest, diff_id, annotations };
+        self.record_packed(id, &made)?;
+        let annotations = made.annotations;
         let descriptor =
             Descriptor { annotations, ..Descriptor::new(form.packing.media_type(), digest, size) };
         Ok(PackedLayer { descriptor, diff_id })
     }
 
     fn packed(&self, id: &LayerId, name: &str, form: &LayerForm) -> Result<Option<PackedLayer>, StoreError> {
-        let sql = "SELECT p.digest, p.diff_id, p.annotations, b.size FROM packed p
-                   JOIN blobs b ON b.digest = p.digest WHERE p.layer = ?1 AND p.form = ?2";
-        let row = self.index.row(sql, (id.hex(), name), |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get(3)?))
-        })?;
-        let Some((digest, diff_id, annotations, size)) = row else { return Ok(None) };
-        let (digest, diff_id) = (parse_hex(id, &digest)?, parse_hex(id, &diff_id)?);
-        let annotations = serde_json::from_str(&annotations).map_err(|e| StoreError::Corrupt {
-            object: format!("the index entry of layer {}", id.hex()),
-            detail: e.to_string(),
-        })?;
+        let known = self.packed_forms(id)?.into_iter().find(|known| known.form == name);
+        let Some(PackedForm { digest, diff_id, annotations, .. }) = known else { return Ok(None) };
+        let Some(size) = self.blobs.size(&digest)? else { return Ok(None) };
         let descriptor =
             Descriptor { annotations, ..Descriptor::new(form.packing.media_type(), digest, size) };
-        Ok(Some(PackedLayer { descriptor, diff_id: DiffId::new(diff_id) }))
+        Ok(Some(PackedLayer { descriptor, diff_id }))
     }
 
     /// From the layer's own tree.
     fn pack_tree(&self, layer: &Layer, form: &LayerForm) -> Result<Written, StoreError> {
-        let root = RootDir::open_host(self.ensure_tree(layer)?)?;
+        let tree = self.ensure_tree(layer)?;
+        self.check_before_export(layer)?;
+        let root = RootDir::open_host(tree)?;
         let write = WriteOptions { times: form.times };
         let written = self.pack_with(form.packing, |out| {
             layer::write_tree(root.dir(), self.xattrs, write, out).map(drop).map_err(pack_error)
         })?;
         let packed = &written.1;
         if form.times == FileTimes::Kept && matches!(form.packing, Packing::Tar(_)) {
-            self.record_diff_id(&layer.id, &packed.diff_id, packed.uncompressed_size)?;
+            self.record_diff_id(&layer.id, &packed.diff_id)?;
         }
         Ok(written)
     }
