@@ -144,7 +144,7 @@ fn copy_blob(blobs: &Blobs, digest: &Digest, dir: &Path) -> Result<(), ExportErr
     if to.exists() {
         return Ok(());
     }
-    let (mut from, _) = blobs.open(digest)?.ok_or(ExportError::MissingBlob(*digest))?;
+    let (mut from, _) = blobs.open_checked(digest)?.ok_or(ExportError::MissingBlob(*digest))?;
     let aside = dir.join(format!(".{}.part", digest.hex()));
     let mut file = File::create(&aside).map_err(|e| ExportError::io("create", &aside, e))?;
     let copied = io::copy(&mut from, &mut file).and_then(|_| fs::rename(&aside, &to));
@@ -181,7 +181,7 @@ impl<W: Write> Archive<W> {
         self.directory("blobs/sha256/")?;
         for descriptor in blobs_of(images) {
             let (file, size) =
-                blobs.open(&descriptor.digest)?.ok_or(ExportError::MissingBlob(descriptor.digest))?;
+                blobs.open_checked(&descriptor.digest)?.ok_or(ExportError::MissingBlob(descriptor.digest))?;
             self.entry(&format!("blobs/sha256/{}", descriptor.digest.hex()), size, file)?;
         }
         self.file("index.json", &to_json(&merge(None, entries.to_vec())))?;

@@ -245,11 +245,22 @@ impl Push<'_> {
                 }
                 continue;
             }
-            if let Some((file, size)) = self.blobs.open(&digest)? {
+            if let Some((file, size)) = self.checked(digest).await? {
                 return self.sized(descriptor, size).map(|()| file);
             }
         }
         Err(RegistryError::MissingBlob { digest, target: self.repository.to_string() })
+    }
+
+    /// The blob's file, once its bytes were found to be right. A damaged one is dropped, and fetched anew from where
+    /// it came from.
+    async fn checked(&self, digest: Digest) -> Result<Option<(File, u64)>, RegistryError> {
+        let blobs = self.blobs.clone();
+        let opened = tokio::task::spawn_blocking(move || blobs.open_checked(&digest)).await;
+        match opened.expect("hashing does not panic") {
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            other => Ok(other?),
+        }
     }
 
     fn sized(&self, descriptor: &Descriptor, size: u64) -> Result<(), RegistryError> {

@@ -10,8 +10,8 @@ use forge_solver::op::{CopyOp, ImageOp, Op, Selection, WorkdirOp};
 use forge_solver::{Executor, Job, StepId, TroubleKind, WorldError};
 use forge_store::Threads;
 use forge_store::layer::Compression;
-use forge_store::rootdir::Mtime;
-use forge_store::tree::{ContentOptions, Format, Mtimes, ReadOptions, Walk, XattrFilter, content_of};
+use forge_store::rootdir::{FileKind, Mtime};
+use forge_store::tree::{ContentOptions, Entry, Format, Mtimes, ReadOptions, Walk, XattrFilter, content_of};
 use forge_store::{ContentId, Draft, Layer, LayerId, RootDir, Snapshot, Store};
 
 use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
@@ -194,14 +194,21 @@ impl<'a> LocalExecutor<'a> {
             format: Format::Overlay(self.store.layers().xattrs()),
             xattrs: XattrFilter::Portable,
         };
+        // About what it takes on disk: whole blocks.
         let mut bytes = 0;
+        let on_disk = |entry: &Entry| match entry.stat.kind {
+            FileKind::Regular if entry.stat.nlink < 2 => entry.stat.size.next_multiple_of(BLOCK_BYTES),
+            FileKind::Regular => entry.stat.size.next_multiple_of(BLOCK_BYTES) / entry.stat.nlink,
+            FileKind::Directory => BLOCK_BYTES,
+            _ => 0,
+        };
         let entries = Walk::new(root.dir(), read).map_err(|e| trouble::of_files(e.into()))?;
-        let entries = entries.inspect(|entry| bytes += entry.as_ref().map_or(0, |entry| entry.stat.size));
+        let entries = entries.inspect(|entry| bytes += entry.as_ref().map_or(0, on_disk));
         let options = ContentOptions { mtimes, owners: true };
         let content =
             content_of(entries, options, Threads::available()).map_err(|e| trouble::of_files(e.into()))?;
         let id = LayerId::of_content(&content);
-        self.store.layers().commit(draft, &id, bytes).map_err(trouble::of_store)?;
+        self.store.layers().commit_sealed(draft, &id, bytes, mtimes).map_err(trouble::of_store)?;
         Ok(below.push(Layer::built(id)))
     }
 }
@@ -260,6 +267,9 @@ impl Executor for LocalExecutor<'_> {
         self.steps.cancel();
     }
 }
+
+/// A block of most file systems, in bytes.
+const BLOCK_BYTES: u64 = 4096;
 
 /// How far the clock that stamps files may lag behind the one that is asked here, in nanoseconds.
 const CLOCK_LAG_NS: u64 = 20_000_000;

@@ -190,7 +190,7 @@ fn cache(
         Placing::Moved if mount.sharing == Sharing::Shared => Sharing::Locked,
         _ => mount.sharing,
     };
-    let (dir, lock) = claim(store, sharing, &name)?;
+    let (dir, lock) = claim(store, mount, sharing, &name)?;
     mounted.keep.extend(lock.map(|lock| Box::new(lock) as Box<dyn Keep>));
     if !dir.exists() {
         // Two steps may get here at once: the loser uses what the winner made.
@@ -202,22 +202,31 @@ fn cache(
     mounted.source(&dir)
 }
 
-/// The cache's directory, and the lock that goes with it.
-fn claim(store: &Store, sharing: Sharing, name: &str) -> Result<(PathBuf, Option<Lock>), WorldError> {
+/// The cache's directory, and the lock that goes with it. The store is told before the directory is looked for, so
+/// that no collector takes it.
+fn claim(
+    store: &Store,
+    mount: &MountOp,
+    sharing: Sharing,
+    name: &str,
+) -> Result<(PathBuf, Option<Lock>), WorldError> {
     let caches = store.state_dir().join("caches");
     std::fs::create_dir_all(&caches).map_err(|e| io_trouble("create", &caches, &e))?;
+    let place = |name: &str| {
+        store.cache_mount(name, &format!("{} (id {})", mount.target, mount.id)).map_err(trouble::of_store)
+    };
     match sharing {
-        Sharing::Shared => Ok((caches.join(name), None)),
+        Sharing::Shared => Ok((place(name)?, None)),
         Sharing::Locked => {
             let lock = store.locks().lock(&format!("cache-{name}")).map_err(trouble::of_store)?;
-            Ok((caches.join(name), Some(lock)))
+            Ok((place(name)?, Some(lock)))
         }
         Sharing::Private => {
             for n in 0.. {
                 let own = if n == 0 { name.to_owned() } else { format!("{name}.{n}") };
                 let lock = store.locks().try_lock(&format!("cache-{own}")).map_err(trouble::of_store)?;
                 if let Some(lock) = lock {
-                    return Ok((caches.join(own), Some(lock)));
+                    return Ok((place(&own)?, Some(lock)));
                 }
             }
             unreachable!("one of all numbers is free")
