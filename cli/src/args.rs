@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use docker::DockerFlags;
 
+use crate::disk_flags::{Du, GcFlags, Info, Prune, StoreArgs};
 use crate::image_flags::ImageFlags;
 use crate::isolation_flags::IsolationFlags;
 use crate::step_flags::StepFlags;
@@ -45,8 +46,14 @@ pub enum Command {
     Inspect(Inspect),
     /// Give an image another name
     Tag(Tag),
-    /// Remove names of images
+    /// Remove names of images, and images without names
     Rmi(Rmi),
+    /// Show what the store holds and what each thing takes
+    Du(Du),
+    /// Remove what no image and no running build needs
+    Prune(Prune),
+    /// Look after the store itself
+    Store(StoreArgs),
     /// Fetch an image from a registry
     Pull(Pull),
     /// Send an image to a registry
@@ -64,7 +71,7 @@ pub enum Command {
     /// Check what this machine allows builds to do, and how to allow more
     Doctor(Doctor),
     /// Show versions, paths and limits
-    Info,
+    Info(Info),
 }
 
 /// How progress is shown.
@@ -206,6 +213,9 @@ pub struct Build {
 
     #[command(flatten)]
     pub docker: DockerFlags,
+
+    #[command(flatten)]
+    pub gc: GcFlags,
 }
 
 /// The network of a container.

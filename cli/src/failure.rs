@@ -68,6 +68,9 @@ pub struct Failure {
     pub reports: Vec<String>,
 }
 
+/// What an error of a damaged index says: the next try makes it anew.
+const INDEX_HINT: &str = "the next command makes it anew from what is on disk";
+
 impl Failure {
     /// A failure with one line and a next step.
     pub fn new(kind: Kind, message: impl fmt::Display, hint: Option<String>) -> Self {
@@ -83,6 +86,11 @@ impl Failure {
             StorageFull | QuotaExceeded => Self::new(Kind::DiskFull, message, Some("free some space".into())),
             _ => Self::new(Kind::System, message, None),
         }
+    }
+
+    /// True for an index that was found damaged.
+    pub fn is_of_index(&self) -> bool {
+        self.kind == Kind::Corrupt && self.reports.iter().any(|report| report.contains(INDEX_HINT))
     }
 
     /// A failure that says nothing: the exit code is all there is.
@@ -147,13 +155,15 @@ impl From<ExportError> for Failure {
 
 /// Sorts an error of the store.
 pub fn world_error_of_store(error: StoreError) -> WorldError {
-    let full = error.is_disk_full();
+    let (full, is_read_only) = (error.is_disk_full(), error.is_read_only());
     let message = error.to_string();
     let (kind, hint) = match error {
         _ if full => (TroubleKind::DiskFull, Some("free some space, or move the store with --root DIR")),
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             (TroubleKind::System, Some("use another store with --root DIR, or FORGE_ROOT"))
         }
+        _ if is_read_only => (TroubleKind::System, Some("use another store with --root DIR, or FORGE_ROOT")),
+        StoreError::DamagedIndex(_) => (TroubleKind::Corrupt, Some(INDEX_HINT)),
         StoreError::Corrupt { .. } | StoreError::Unpack { .. } => (TroubleKind::Corrupt, None),
         StoreError::MissingBlob(_) | StoreError::MissingLayer(_) => {
             (TroubleKind::NotFound, Some("pull the image again"))

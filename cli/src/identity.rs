@@ -6,6 +6,7 @@ use forge_store::tree::OverlayXattrs;
 use crate::args::Command;
 use crate::environment;
 use crate::failure::{Failure, Kind};
+use crate::isolation_flags::IsolationMode;
 
 /// What the command may do on this machine.
 pub struct Identity {
@@ -29,6 +30,11 @@ pub fn settle(command: &Command) -> Result<Identity, Failure> {
         Command::Shell(args) => args.isolation.isolation,
         Command::Replay(args) => args.isolation.isolation,
         Command::Verify(args) => args.isolation.isolation,
+        // Layers hold files of other ids: measuring and removing them takes the rights of whoever made them. Where
+        // those are not to be had, what is in the way says so.
+        Command::Du(_) | Command::Prune(_) | Command::Rmi(_) | Command::Store(_) if !is_machine_root => {
+            IsolationMode::Auto
+        }
         _ => {
             let isolation = Climbed { rung: Rung::None, refused: Vec::new() };
             // Nothing is unpacked by the others.

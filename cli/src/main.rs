@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod contexts;
 mod diagnostics;
+mod disk_flags;
 mod dockerfile;
 mod downloads;
 mod environment;
@@ -25,6 +26,7 @@ mod records;
 mod registries;
 mod secrets;
 mod signals;
+mod size;
 mod step_flags;
 mod steps;
 
@@ -43,8 +45,16 @@ fn main() -> ExitCode {
     }
     raise_descriptor_limit();
     give_the_terminal_back_on_panics();
-    let cli = Cli::parse();
-    match run(cli) {
+    let outcome = match run(Cli::parse()) {
+        // Found out on the way; opened once more, the store makes its index anew.
+        Err(failure) if failure.is_of_index() => {
+            failure.reports.iter().for_each(|report| progress::say(report));
+            progress::say("the command is run once more");
+            run(Cli::parse())
+        }
+        other => other,
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.reports.iter().for_each(|report| progress::say(report));
@@ -93,6 +103,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => commands::explain::explain(&session, &args),
         Command::Outdated(args) => commands::outdated::outdated(&session, &args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
-        Command::Info => commands::info::info(&session),
+        Command::Info(args) => commands::info::info(&session, &args),
+        Command::Du(args) => commands::du::du(&session, &args),
+        Command::Prune(args) => commands::prune::prune(&session, &args),
+        Command::Store(args) => commands::store::store(&session, &args),
     }
 }

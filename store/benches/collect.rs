@@ -3,6 +3,8 @@
 //! The store has as many cache records as asked for (10,000), in chains of 20 steps, each with a layer of its own,
 //! and every hundredth chain under a tag. It is made on /dev/shm.
 
+#![allow(clippy::print_stdout)]
+
 use std::time::Instant;
 
 use forge_store::gc::{Disk, Limits, Prune};

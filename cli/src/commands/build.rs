@@ -21,6 +21,7 @@ use forge_solver::explain::Explainer;
 use forge_solver::print::Inspected;
 use forge_solver::{Executor, Jobs, Named, Plan, SolveError, Solver, VertexId};
 use forge_store::Store;
+use forge_store::gc::{Disk, Limits};
 
 use self::call::Method;
 use self::export::Export;
@@ -29,6 +30,7 @@ use super::{Session, print};
 use crate::args::{Build, PrintFormat, ProgressMode};
 use crate::contexts::{CONTEXT, MainContext, NamedContexts, NamedSource, Place};
 use crate::diagnostics::Report;
+use crate::disk_flags::GcFlags;
 use crate::dockerfile::{self, Home, LoadedDockerfile};
 use crate::downloads::Downloads;
 use crate::failure::{Failure, Kind};
@@ -45,6 +47,7 @@ use crate::{environment, ignore_files, signals};
 /// Builds an image.
 pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
     let request = Request::new(args)?;
+    args.gc.limits()?;
     let store = session.store_for_steps()?;
     let display = Arc::new(Display::new(args.progress, args.quiet));
     let recorder = keep::begin(args, &request, &store, &display);
@@ -55,6 +58,7 @@ pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
         None => Ok(()),
     });
     display.finish();
+    collect(&store, &args.gc, outcome.as_ref().err())?;
     let Err(mut failure) = outcome else { return Ok(()) };
     keep::last_words(recorder, session, args, &mut failure);
     let Some(text) = request.call.refusal(&failure) else { return Err(failure) };
@@ -76,6 +80,23 @@ pub fn rebuild(
     let outcome = building.run();
     display.finish();
     outcome
+}
+
+/// Keeps the store within its limits. What was built stays built if that fails.
+fn collect(store: &Store, flags: &GcFlags, failure: Option<&Failure>) -> Result<(), Failure> {
+    let limits = flags.limits()?;
+    let is_stopped = failure.is_some_and(|failure| matches!(failure.kind, Kind::Signal(_)));
+    if !flags.gc || is_stopped {
+        return Ok(());
+    }
+    let collected = Disk::of(store.root()).and_then(|disk| store.collect(limits.or(Limits::of_disk(disk))));
+    match collected {
+        // Who cannot write collects nothing.
+        Ok(_) => {}
+        Err(error) if error.is_read_only() => {}
+        Err(error) => say(&format!("warning: the store was not tidied up: {error}")),
+    }
+    Ok(())
 }
 
 /// A build under way.

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod doctor;
+pub mod du;
 pub mod explain;
 pub mod images;
 pub mod info;
@@ -9,12 +10,14 @@ pub mod inspect;
 pub mod login;
 pub mod logs;
 pub mod outdated;
+pub mod prune;
 pub mod pull;
 pub mod push;
 pub mod replay;
 pub mod rmi;
 pub mod run;
 pub mod shell;
+pub mod store;
 pub mod tag;
 pub mod verify;
 
@@ -52,20 +55,29 @@ impl Session {
 
     /// Opens the store.
     pub fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.root_dir()?, self.identity.marks[0])?)
+        open(&self.root_dir()?, self.identity.marks[0])
+    }
+
+    /// Opens the store for reading its trees, whatever isolation they were made for.
+    pub fn store_as_it_is(&self) -> Result<Store, Failure> {
+        let store = self.store()?;
+        match store.tree_marks()? {
+            kept if kept == self.identity.marks[0] => Ok(store),
+            kept => open(store.root(), kept),
+        }
     }
 
     /// Opens the store for steps: the trees in it must be of a kind that this isolation can use.
     pub fn store_for_steps(&self) -> Result<Store, Failure> {
         let (dir, usable) = (self.root_dir()?, self.identity.marks);
         let fresh = if takes_whiteouts(&dir) { usable[0] } else { *usable.last().unwrap_or(&usable[0]) };
-        let store = Store::open(&dir, fresh)?;
+        let store = open(&dir, fresh)?;
         let kept = store.tree_marks()?;
         if kept == fresh {
             return Ok(store);
         }
         if usable.contains(&kept) {
-            return Ok(Store::open(&dir, kept)?);
+            return open(&dir, kept);
         }
         let message = format!(
             "the layers in {} were unpacked for {}, and isolation `{}` needs them for {}",
@@ -85,6 +97,15 @@ impl Session {
     pub fn runtime_dir(&self) -> PathBuf {
         environment::runtime_dir(self.identity.is_machine_root)
     }
+}
+
+/// Opens a store, and says so if its index had to be made anew.
+fn open(dir: &Path, marks: OverlayXattrs) -> Result<Store, Failure> {
+    let store = Store::open(dir, marks)?;
+    if let Some(recovered) = store.recovered() {
+        store::say_recovered(recovered);
+    }
+    Ok(store)
 }
 
 /// Whether a store's directory is on a file system that knows whiteouts; they are what root's marks need. Asked of a new

@@ -259,7 +259,9 @@ impl Graph {
                     for (inner, used) in files(&store.state_dir().join(&file))? {
                         let id = format!("{file}/{inner}");
                         let bytes = size(Kind::Log, &id);
-                        self.add(Kind::Log, id, bytes, used);
+                        let is_written = is_of_living(&inner);
+                        let at = self.add(Kind::Log, id, bytes, used);
+                        self.items[at].in_use = is_written;
                     }
                 }
                 _ => {}
@@ -281,6 +283,13 @@ impl Graph {
         self.add(Kind::Other, "other".into(), store.ballast_bytes(), now);
         Ok(())
     }
+}
+
+/// True for the log of a build that may still be under way: its process's number stands in its name.
+fn is_of_living(log: &str) -> bool {
+    let stem = log.split_once('.').map_or(log, |(stem, _)| stem);
+    let pid = stem.rsplit_once('-').and_then(|(_, pid)| pid.parse::<u32>().ok());
+    pid.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists())
 }
 
 /// The names in a directory, and when each was last changed. A directory that is not there has none.
