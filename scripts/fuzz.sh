@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the parser, the expansion of words and the ignore patterns, each for so many seconds: scripts/fuzz.sh SECONDS
-# FUZZ_SEED=N repeats a run. An input that fails is written to a file, whose name is told.
+# FUZZ_SEED=N repeats a run. An input that fails is written to a file, whose name is told; FUZZ_INPUT=FILE repeats it
+# (with FUZZ_TARGET=parser, expansion or ignore_patterns).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export FUZZ_SECONDS="${1:?how many seconds for each target?}"
@@ -10,4 +11,4 @@ export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLO
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_PANIC=unwind
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/fuzz"
 echo "seed $FUZZ_SEED"
-cargo test --quiet --release -p forge-parser --test fuzz -- --nocapture --test-threads=1
+cargo test --quiet --release -p forge-parser --test fuzz -- --nocapture --test-threads=1 ${FUZZ_TARGET:-}

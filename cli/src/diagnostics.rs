@@ -1,7 +1,9 @@
 //! Problems of a Dockerfile, drawn with the line they stand in.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use forge_parser::Span;
+use std::sync::OnceLock;
+
+use forge_parser::{LineIndex, Span};
 
 /// A Dockerfile, as far as messages need it.
 #[derive(Debug)]
@@ -10,6 +12,8 @@ pub struct SourceFile {
     pub name: String,
     /// Its text; what is not UTF-8 in it was replaced.
     pub text: String,
+    /// Made when something is first drawn.
+    lines: OnceLock<LineIndex>,
 }
 
 /// One problem to draw.
@@ -27,6 +31,11 @@ pub struct Report<'a> {
 const MOST_LINES: usize = 6;
 
 impl SourceFile {
+    /// A file of this name and text.
+    pub fn new(name: String, text: String) -> Self {
+        Self { name, text, lines: OnceLock::new() }
+    }
+
     /// Draws an error.
     pub fn error(&self, report: &Report<'_>) -> String {
         self.draw(Level::ERROR, report)
@@ -36,8 +45,14 @@ impl SourceFile {
         let mut group =
             level.primary_title(report.message).elements(Vec::<annotate_snippets::Element<'_>>::new());
         if let Some(span) = report.span {
-            let annotation = AnnotationKind::Primary.span(self.visible(span));
-            group = group.element(Snippet::source(&self.text).path(&self.name).annotation(annotation));
+            // Only its lines are handed over: a thousand problems of a large file would be drawn from all of it.
+            let visible = self.visible(span);
+            let start = self.text[..visible.start].rfind('\n').map_or(0, |at| at + 1);
+            let end = self.text[visible.end..].find('\n').map_or(self.text.len(), |at| visible.end + at);
+            let lines = self.lines.get_or_init(|| LineIndex::new(self.text.as_bytes()));
+            let annotation = AnnotationKind::Primary.span(visible.start - start..visible.end - start);
+            let source = Snippet::source(&self.text[start..end]).line_start(lines.line_col(start).0);
+            group = group.element(source.path(&self.name).annotation(annotation));
         }
         if let Some(hint) = report.hint {
             group = group.element(Level::HELP.message(hint));

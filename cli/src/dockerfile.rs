@@ -118,7 +118,7 @@ fn loaded(name: String, bytes: Vec<u8>, home: Home) -> LoadedDockerfile {
             bytes.iter().map(|b| if b.is_ascii() { char::from(*b) } else { '?' }).collect()
         }
     };
-    LoadedDockerfile { source: SourceFile { name, text }, bytes, home }
+    LoadedDockerfile { source: SourceFile::new(name, text), bytes, home }
 }
 
 /// Where the Dockerfile of a context is if nobody says.

@@ -300,7 +300,10 @@ fn split_at_stars(part: &str) -> Option<(&str, &str)> {
 /// The components; a path that no entry can have (`/`, `.`, `..`) keeps a name that nothing bears.
 fn anchored(path: &str) -> Result<Vec<Component>, GlobError> {
     let impossible = path.split('/').any(|part| matches!(part, "" | "." | ".."));
-    let parts = components(path, true)?;
+    let mut parts = components(path, true)?;
+    // Any depth twice is any depth; thousands of stars in a row would cost their square in each directory.
+    let any = |part: &Component| matches!(part, Component::AnyDepth);
+    parts.dedup_by(|one, other| any(one) && any(other));
     Ok(if impossible { vec![Component::Literal(Vec::new())] } else { parts })
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Inputs that come to something new (other instructions, other errors) are kept and mutated further, so that it goes
 //! deeper than chance alone. In the suite each target gets a fixed number of inputs; `scripts/fuzz.sh SECONDS` lets
-//! each run for a time, with another seed each time. What fails is written to a file and named.
+//! each run for a time, with another seed each time. What fails is written to a file and named; `FUZZ_INPUT=FILE` runs
+//! that one again.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -14,14 +15,15 @@ use std::{env, fs};
 
 use forge_parser::{Expander, Glob, IgnorePatterns, Span, parse, parse_trigger};
 
-/// Inputs per target where no time is given.
-const INPUTS: u64 = 1_500;
+/// Inputs per target where no time is given, and how large they are.
+const INPUTS: u64 = 2_000;
+const FEW_BYTES: usize = 1 << 10;
 
-/// The largest input: what is larger is another test's business.
+/// The largest input otherwise: what is larger is another test's business.
 const MOST_BYTES: usize = 64 << 10;
 
-/// The longest that one input may take where time is given: a hundred times what the slowest honest one needs.
-const TOO_SLOW: Duration = Duration::from_secs(2);
+/// The longest that one input may take where time is given, on a machine that has other things to do.
+const TOO_SLOW: Duration = Duration::from_secs(5);
 
 /// Pieces that mean something to one of the targets.
 const PIECES: &[&str] = &[
@@ -113,7 +115,7 @@ impl Random {
 }
 
 /// One change of an input.
-fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
+fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random, most: usize) {
     let span = random.span(input.len());
     match random.below(8) {
         0 => drop(input.splice(span, [])),
@@ -134,7 +136,7 @@ fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
             // Repeated, now and then very often: nesting and long lists are where bounds are.
             let times = [2, 3, 20, 2_000][random.below(4)];
             let part = input[span.clone()].to_vec();
-            let times = times.min(MOST_BYTES / part.len().max(1));
+            let times = times.min(most / part.len().max(1));
             drop(input.splice(span, part.repeat(times)));
         }
         6 => {
@@ -148,20 +150,25 @@ fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
             drop(input.splice(at..at, part));
         }
     }
-    input.truncate(MOST_BYTES);
+    input.truncate(most);
 }
 
 /// Runs one target: it gets bytes, and says what came of them.
 fn fuzz(name: &str, mut corpus: Vec<Vec<u8>>, target: impl Fn(&[u8]) -> String) {
+    if let Ok(path) = env::var("FUZZ_INPUT") {
+        let (input, start) = (fs::read(path).unwrap(), Instant::now());
+        return tell(&format!("{name}: {} in {:?}", target(&input), start.elapsed()));
+    }
     let seconds: Option<u64> = env::var("FUZZ_SECONDS").ok().map(|text| text.parse().unwrap());
     let seed = env::var("FUZZ_SEED").ok().map_or(0x5eed, |text| text.parse().unwrap());
     let mut random = Random(seed | 1);
+    let most = if seconds.is_some() { MOST_BYTES } else { FEW_BYTES };
     let mut seen: HashSet<String> = HashSet::new();
     let (began, mut inputs) = (Instant::now(), 0_u64);
     while seconds.map_or(inputs < INPUTS, |seconds| began.elapsed() < Duration::from_secs(seconds)) {
         let mut input = corpus[random.below(corpus.len())].clone();
         for _ in 0..=random.below(4) {
-            mutate(&mut input, &corpus, &mut random);
+            mutate(&mut input, &corpus, &mut random, most);
         }
         inputs += 1;
         let start = Instant::now();
@@ -181,8 +188,12 @@ fn fuzz(name: &str, mut corpus: Vec<Vec<u8>>, target: impl Fn(&[u8]) -> String) 
             }
         }
     }
-    let told = format!("{name}: {inputs} inputs, {} outcomes, {} s\n", seen.len(), began.elapsed().as_secs());
-    let _ = std::io::stderr().write_all(told.as_bytes());
+    let seconds = began.elapsed().as_secs();
+    tell(&format!("{name}: {inputs} inputs, {} outcomes, {seconds} s", seen.len()));
+}
+
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// All files of this name in the folders of `testdata/<of>`.

@@ -210,6 +210,10 @@ fn ignore_patterns_do_not_explode() {
     assert!(patterns.excludes(format!("{path}c").as_bytes()));
     let stars = IgnorePatterns::parse("*a".repeat(2_000).as_bytes()).unwrap();
     assert!(!stars.excludes(&[b'a'; 1_999]));
+    let any = IgnorePatterns::parse("*".repeat(100_000).as_bytes()).unwrap();
+    assert!(any.excludes(b"a/b/c"));
+    let any = IgnorePatterns::parse(format!("{}x", "**/".repeat(30_000)).as_bytes()).unwrap();
+    assert!(any.excludes(b"a/b/x") && !any.excludes(b"a/b"));
     for bad in ["a**b**c**d**e**f**g".to_owned(), "x**y/".repeat(20) + "z", "[".repeat(100_000)] {
         assert!(IgnorePatterns::parse(bad.as_bytes()).is_err());
     }

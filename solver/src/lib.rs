@@ -7,6 +7,7 @@ pub mod event;
 pub mod explain;
 pub mod graph;
 pub mod key;
+pub mod limits;
 pub mod lock;
 pub mod matching;
 pub mod op;

@@ -351,3 +351,54 @@ fn circles_are_named_however_long_they_are() {
     let found = problems_of(&small, &options(None, &[]), &Everything::default());
     assert_eq!((found.len(), found[0].1.as_str()), (1, "circular dependency detected on stage: s0"));
 }
+
+#[test]
+fn a_short_file_cannot_ask_for_a_lot() {
+    let long = "x".repeat(1_000_000);
+    let lines = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
+    let expand = "the words of the Dockerfile expand to more than 16777216 bytes";
+    let carry = "the steps and stages of the Dockerfile carry along more than 67108864 bytes";
+    for (what, text, want) in [
+        (
+            "labels",
+            format!("FROM base\nARG A={long}\n{}", lines(9_000, &|n| format!("LABEL l{n}=$A\n"))),
+            expand,
+        ),
+        (
+            "doubling",
+            format!("FROM base\nENV A=xxxxxxxx\n{}", "ENV A=$A$A\n".repeat(40)),
+            "expanded to more than 1048576 bytes",
+        ),
+        ("environments", format!("FROM base\nENV A={long}\n{}", "RUN x\n".repeat(9_000)), carry),
+        ("authors", format!("FROM base\nMAINTAINER {long}\n{}", "USER x\n".repeat(9_000)), carry),
+        ("labels of steps", format!("FROM base\nARG A={long}\n{}", "RUN echo $A\n".repeat(9_000)), carry),
+        (
+            "chains",
+            format!(
+                "FROM base AS s0\n{}",
+                lines(4_900, &|n| format!("FROM s{n} AS s{}\nLABEL a=b\n", n + 1))
+            ),
+            carry,
+        ),
+        ("ports", format!("FROM base\nEXPOSE{}\n", " 1-65535".repeat(100_000)), carry),
+        (
+            "variables",
+            format!("FROM base\nENV{}\n", lines(20_000, &|n| format!(" v{n}=x"))),
+            "the stage has more than 10000 variables",
+        ),
+        (
+            "remote sources",
+            format!("FROM base\nADD{} /\n", lines(2_000, &|n| format!(" https://h/{n}"))),
+            "the Dockerfile has more than 1000 remote sources",
+        ),
+    ] {
+        let found = problems_of(&text, &options(None, &[]), &Everything::default());
+        let messages: BTreeSet<&str> = found.iter().map(|(_, message, _)| message.as_str()).collect();
+        assert_eq!(messages, BTreeSet::from([want]), "{what}");
+        if what != "doubling" {
+            assert_eq!(found.len(), 1, "{what}");
+        }
+    }
+    let many = format!("FROM base\n{}", "COPY missing /\n".repeat(5_000));
+    assert_eq!(problems_of(&many, &options(None, &[]), &Everything::default()).len(), 1_000);
+}

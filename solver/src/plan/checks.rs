@@ -11,11 +11,13 @@ use forge_store::{ImageConfig, Platform};
 use super::PROXY_ARGS;
 use super::lower::Lowering;
 use super::stages::Planner;
+use crate::limits::WARNINGS_MAX;
 
 impl Planner<'_> {
     /// Keeps a warning unless the file skips its rule there.
     pub(super) fn warn(&mut self, warning: Warning) {
-        if self.checks.allows(warning.rule, warning.span) && !self.warnings.contains(&warning) {
+        let has_room = self.warnings.len() < WARNINGS_MAX;
+        if has_room && self.checks.allows(warning.rule, warning.span) && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
@@ -62,6 +64,9 @@ fn args_of(instruction: &forge_parser::ast::Instruction) -> Vec<&str> {
 impl Lowering<'_, '_> {
     /// Names that nothing defines.
     pub(super) fn note_undefined(&mut self, undefined: &[String]) {
+        if self.planner.warnings.len() >= WARNINGS_MAX {
+            return;
+        }
         for name in undefined {
             let declared = self.state.build_args.iter().any(|(arg, _)| arg == name);
             if declared || PROXY_ARGS.contains(&name.as_str()) {

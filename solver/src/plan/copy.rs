@@ -68,7 +68,7 @@ impl Lowering<'_, '_> {
         if let (Some(owner), Some(flag)) = (&chown, &words.flags.chown) {
             self.check_owner(owner, flag.span)?;
         }
-        let label = self.step_label(instruction);
+        let label = self.step_label(instruction)?;
         let mut shown = Vec::new();
         let mut sources = Vec::new();
         let mut inputs: Vec<VertexId> = Vec::new();
@@ -90,8 +90,7 @@ impl Lowering<'_, '_> {
             parents: words.parents,
             reset_owner: matches!(base, Base::Context(_)),
         };
-        self.push(Op::Copy(op), inputs, label, created_by);
-        Ok(())
+        self.push(Op::Copy(op), inputs, label, created_by)
     }
 
     /// One source: where its files come from, and how history names it.

@@ -11,6 +11,7 @@ use super::path::absolute;
 use super::stage::{StageState, StepNames};
 use super::stages::Planner;
 use super::{ports, signal};
+use crate::limits::VARIABLES_MAX;
 use crate::op::{Op, WorkdirOp};
 use crate::{Vertex, VertexId};
 
@@ -53,6 +54,9 @@ impl<'p, 'a> Lowering<'p, 'a> {
         }
         for instruction in instructions {
             self.span = instruction.span;
+            if self.planner.budget.is_spent {
+                break;
+            }
             problems.extend(self.instruction(instruction).err());
         }
         if problems.is_empty() { Ok(self.state) } else { Err(problems) }
@@ -114,26 +118,41 @@ impl<'p, 'a> Lowering<'p, 'a> {
     fn settle(&mut self, expanded: Result<Expanded, ExpandError>) -> Result<String, PlanProblem> {
         let Expanded { text, undefined, .. } =
             expanded.map_err(|e| PlanProblem::input(e.to_string(), self.span))?;
+        self.planner.expands(text.len(), self.span)?;
         self.note_undefined(&undefined);
         Ok(text)
     }
 
     /// A step's name: variables that are set are shown with their values.
-    pub(super) fn step_label(&mut self, instruction: &Instruction) -> String {
+    pub(super) fn step_label(&mut self, instruction: &Instruction) -> Result<String, PlanProblem> {
         let shown = self.expander().keep_unset(instruction.source.trim(), &self.state.env);
         let shown = if matches!(instruction.kind, Kind::Add(_)) { redacted(&shown) } else { shown };
-        self.names.next(&shown)
+        self.planner.carries(shown.len(), self.span)?;
+        Ok(self.names.next(&shown))
     }
 
     // ---- Results -----------------------------------------------------------------------------------------
 
     pub(super) fn remember(&mut self, created_by: String) -> Result<(), PlanProblem> {
+        self.carry(&created_by)?;
         self.state.remember(created_by, None);
         Ok(())
     }
 
+    /// Makes room for a line of history.
+    pub(super) fn carry(&mut self, created_by: &str) -> Result<(), PlanProblem> {
+        self.planner.carries(created_by.len() + self.state.image.author.len(), self.span)
+    }
+
     /// Adds a vertex that makes the stage's next layer.
-    pub(super) fn push(&mut self, op: Op, more_inputs: Vec<VertexId>, label: String, created_by: String) {
+    pub(super) fn push(
+        &mut self,
+        op: Op,
+        more_inputs: Vec<VertexId>,
+        label: String,
+        created_by: String,
+    ) -> Result<(), PlanProblem> {
+        self.carry(&created_by)?;
         let mut inputs = vec![self.state.files];
         inputs.extend(more_inputs);
         let options = self.planner.options;
@@ -141,6 +160,7 @@ impl<'p, 'a> Lowering<'p, 'a> {
         let vertex = Vertex { op, inputs, span: Some(self.span), label, stage: self.stage.clone(), no_cache };
         self.state.files = self.planner.graph.add(vertex);
         self.state.remember(created_by, Some(self.state.files));
+        Ok(())
     }
 
     // ---- Instructions that edit the configuration --------------------------------------------------------
@@ -161,10 +181,19 @@ impl<'p, 'a> Lowering<'p, 'a> {
         // These two speak to the builder, not to the steps.
         let is_exported = !name.starts_with("BUILDKIT_SBOM_SCAN_");
         if let Some(value) = value.as_ref().filter(|_| is_exported) {
-            self.state.env.set(name, value);
+            self.set_variable(name, value)?;
         }
         self.state.build_args.push((name.to_owned(), value));
         self.remember(text)
+    }
+
+    fn set_variable(&mut self, name: &str, value: &str) -> Result<(), PlanProblem> {
+        self.state.env.set(name, value);
+        if self.state.env.0.len() <= VARIABLES_MAX {
+            return Ok(());
+        }
+        self.planner.budget.is_spent = true;
+        Err(PlanProblem::input(format!("the stage has more than {VARIABLES_MAX} variables"), self.span))
     }
 
     fn pairs(&mut self, pairs: &Pairs) -> Result<Vec<(String, String)>, PlanProblem> {
@@ -178,15 +207,19 @@ impl<'p, 'a> Lowering<'p, 'a> {
 
     fn env(&mut self, pairs: &Pairs) -> Result<(), PlanProblem> {
         let pairs = self.pairs(pairs)?;
-        let mut env = super::Env::from_config(&self.state.image.config.env);
         for (name, value) in &pairs {
             if name.is_empty() {
                 return Err(PlanProblem::input("ENV names can not be blank", self.span));
             }
-            env.set(name, value);
-            self.state.env.set(name, value);
+            self.set_variable(name, value)?;
+            // In place: taking the whole environment apart for each ENV would cost its square.
+            let (line, start) = (format!("{name}={value}"), format!("{name}="));
+            let lines = &mut self.state.image.config.env;
+            match lines.iter_mut().find(|line| line.starts_with(&start)) {
+                Some(old) => *old = line,
+                None => lines.push(line),
+            }
         }
-        self.state.image.config.env = env.to_config();
         self.remember(format!("ENV {}", joined(&pairs)))
     }
 
@@ -281,8 +314,7 @@ impl<'p, 'a> Lowering<'p, 'a> {
             return self.remember(created_by);
         }
         let op = Op::Workdir(WorkdirOp { path, user: self.state.image.config.user.clone() });
-        self.push(op, Vec::new(), label, created_by);
-        Ok(())
+        self.push(op, Vec::new(), label, created_by)
     }
 
     fn volume(&mut self, words: &Words) -> Result<(), PlanProblem> {
@@ -315,6 +347,8 @@ impl<'p, 'a> Lowering<'p, 'a> {
         expanded.sort();
         let mut listed = Vec::new();
         for word in expanded {
+            // `1-65535` is short, and long when it is written out.
+            self.planner.carries(ports::weight(&word), self.span)?;
             let ports = ports::parse(&word).map_err(|message| {
                 PlanProblem::input(message, self.span).hint("EXPOSE takes port[-port][/tcp|udp|sctp]")
             })?;

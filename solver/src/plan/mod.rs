@@ -1,6 +1,7 @@
 //! From a Dockerfile to a closed graph: stages become chains of vertices, variables are expanded, unreachable
 //! stages fall away, bases are resolved. What can be known to be wrong without running anything is said here.
 
+mod budget;
 mod checks;
 mod copy;
 mod cycles;

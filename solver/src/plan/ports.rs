@@ -1,5 +1,13 @@
 //! EXPOSE: `port[-port][/protocol]`, with the host parts that Docker tolerates and drops.
 
+/// About how many bytes the ports of a word take, written out.
+pub fn weight(word: &str) -> usize {
+    let container = word.split('/').next().and_then(|ports| ports.rsplit(':').next()).unwrap_or_default();
+    let ends =
+        container.split_once('-').and_then(|(a, b)| Some((a.parse::<u16>().ok()?, b.parse::<u16>().ok()?)));
+    ends.map_or(0, |(first, last)| usize::from(last.saturating_sub(first)) * size_of::<[String; 2]>())
+}
+
 /// The ports that one word names, as `port/protocol`.
 pub fn parse(word: &str) -> Result<Vec<String>, String> {
     let invalid = || format!("invalid containerPort: {word}");

@@ -18,7 +18,7 @@ const HOSTNAME_BYTES_MAX: usize = 64;
 
 impl Lowering<'_, '_> {
     pub(super) fn run(&mut self, run: &Run, instruction: &Instruction) -> Result<(), PlanProblem> {
-        let label = self.step_label(instruction);
+        let label = self.step_label(instruction)?;
         let (args, script) = self.command(run);
         let mut inputs: Vec<VertexId> = Vec::new();
         let mounts = run
@@ -31,6 +31,10 @@ impl Lowering<'_, '_> {
         let security = run.security.as_ref().map_or(Security::Sandbox, |security| security.value);
         let devices = run.devices.iter().map(|device| self.device(device)).collect::<Result<Vec<_>, _>>()?;
         self.check_entitlements(run, network, security, &devices)?;
+        // Each step has the environment, and each line of history its arguments.
+        let env: usize = self.state.env.0.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let values = self.state.env.0.len() + self.state.build_args.len();
+        self.planner.carries(env + values * size_of::<(String, String)>(), self.span)?;
         let created_by = history::run(&self.state.args_for_history(), &args);
         let op = RunOp {
             args,
@@ -49,8 +53,7 @@ impl Lowering<'_, '_> {
             platform: self.state.platform.clone(),
             hostname: self.hostname()?,
         };
-        self.push(Op::Run(Box::new(op)), inputs, label, created_by);
-        Ok(())
+        self.push(Op::Run(Box::new(op)), inputs, label, created_by)
     }
 
     /// The arguments, and a `#!` script where the only word of the command is a heredoc.

@@ -9,6 +9,7 @@ use forge_parser::expand::Expander;
 use forge_parser::{Parsed, Span, Spanned, did_you_mean};
 use forge_store::Platform;
 
+use super::budget::Budget;
 use super::cycles::find_cycle;
 use super::epoch::SOURCE_DATE_EPOCH;
 use super::error::PlanProblem;
@@ -18,6 +19,7 @@ use super::remote::Remote;
 use super::scope::Globals;
 use super::stage::{StageState, StepNames};
 use super::{Plan, StageEnd};
+use crate::limits::{PROBLEMS_MAX, REMOTES_MAX};
 use crate::op::{
     Access, ContextOp, CopyOp, CopySource, HttpSource, ImageOp, Op, ResolvedImage, Selection, Unpack,
 };
@@ -91,6 +93,7 @@ pub struct Planner<'a> {
     target: usize,
     /// `SOURCE_DATE_EPOCH`, in seconds.
     epoch: Option<i64>,
+    pub(super) budget: Budget,
     /// Something is wrong already: nobody far away is asked any more.
     pub(super) offline: bool,
 }
@@ -136,6 +139,7 @@ impl<'a> Planner<'a> {
             declared: BTreeSet::new(),
             target,
             epoch: None,
+            budget: Budget::default(),
             offline: false,
         };
         problems.extend(find_cycle(dockerfile));
@@ -176,10 +180,21 @@ impl<'a> Planner<'a> {
         self.offline = !problems.is_empty();
         let needed = self.resolve();
         for index in (0..self.dockerfile.stages.len()).filter(|index| needed[*index]) {
+            if self.budget.is_spent {
+                break;
+            }
             match self.lower_stage(index) {
                 Ok(state) => self.states[index] = Some(state),
                 Err(mut more) => problems.append(&mut more),
             }
+        }
+        if self.remotes.len() > REMOTES_MAX {
+            let span = self.remotes[REMOTES_MAX].2;
+            problems.push(PlanProblem::input(
+                format!("the Dockerfile has more than {REMOTES_MAX} remote sources"),
+                span,
+            ));
+            self.offline = true;
         }
         problems.extend(self.look_for_sources());
         problems.extend(self.resolve_remotes());
@@ -501,7 +516,11 @@ impl<'a> Planner<'a> {
         let shown = self.options.several_platforms.then_some(&platform);
         let state = match &base {
             Base::Stage(earlier) => match &self.states[*earlier] {
-                Some(state) => state.inherit(),
+                Some(state) => {
+                    let (weight, state) = (state.weight(), state.inherit());
+                    self.carries(weight, span).map_err(|problem| vec![problem])?;
+                    state
+                }
                 // Its problems were reported where it stands.
                 None => return Err(Vec::new()),
             },
@@ -610,6 +629,7 @@ fn in_order(mut problems: Vec<PlanProblem>) -> Vec<PlanProblem> {
     problems.retain(|problem| !problem.is_not_asked());
     problems.sort_by_key(|problem| problem.span.map_or(0, |span| span.start));
     problems.dedup_by(|one, other| one.span == other.span && one.message == other.message);
+    problems.truncate(PROBLEMS_MAX);
     problems
 }
 
