@@ -99,7 +99,7 @@ fn x06_options_of_a_mount_are_no_flags_of_mount() {
         let text =
             format!("FROM busybox\nRUN --mount=type=bind,source=.,target=/c,bind-propagation={value} true\n");
         if value == "suid" {
-            assert!(lab.podman_builds(&text).unwrap().status.success(), "podman takes it");
+            assert!(lab.podman_builds(&text).status.success(), "podman takes it");
         }
         let report = lab.build_text(&text, &[]).report(3);
         assert!(report.contains("bind-propagation") && report.contains("Dockerfile:2"), "{report}");
@@ -194,7 +194,7 @@ fn x19_a_user_is_read_exactly_or_refused() {
 fn x20_a_hostile_passwd_file_does_not_hold_up_the_build() {
     let lab = Lab::with_busybox();
     let text = "FROM busybox\nRUN rm /etc/passwd && mkfifo /etc/passwd\nUSER app\nRUN true\n";
-    assert!(lab.podman_builds(text).is_none(), "podman hangs");
+    assert!(lab.podman_hangs(text), "podman waits for a writer");
     for lab in everyone() {
         let report = lab.build_text(text, &[]).report(3);
         assert!(report.contains("/etc/passwd") && report.contains("Dockerfile:4:1"), "{report}");

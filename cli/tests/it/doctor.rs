@@ -66,6 +66,11 @@ fn a_container_without_privileges_has_chroot() {
     assert_eq!(report["isolation"], "chroot");
     assert!(missing(&report, "root").contains("seccomp profile"), "{report}");
 
+    // Namespaces without leave to mount in them.
+    let report = examined(&Lab::in_pod("800001ffffffffff"));
+    assert_eq!(report["isolation"], "chroot");
+    assert!(missing(&report, "root").contains("apparmor=unconfined"), "{report}");
+
     // No CAP_SYS_CHROOT either.
     let poor = Lab::in_pod("a80025fb");
     let report = examined(&poor);

@@ -56,14 +56,20 @@ pub(super) fn of_root() -> Result<(), Refusal> {
         return refuse("root lacks CAP_SYS_ADMIN".into(), "docker run --privileged, or --cap-add=SYS_ADMIN");
     }
     // A capability that nothing filters is enough; a try costs more than the rest of a cached build.
-    if !is_filtered() {
+    if !is_filtered() && !is_confined() {
         return Ok(());
     }
-    match in_a_child(|| sys::unshare(NAMESPACES)) {
-        Ok(()) => Ok(()),
-        Err(error) => refuse(
+    if let Err(error) = in_a_child(|| sys::unshare(NAMESPACES)) {
+        return refuse(
             format!("create namespaces: {error} (a seccomp profile forbids it)"),
             "docker run --security-opt seccomp=unconfined",
+        );
+    }
+    match in_a_child(crate::sandbox::try_mounts) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(
+            format!("mount a file system: {error} (a seccomp or AppArmor profile forbids it)"),
+            "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
         ),
     }
 }
@@ -73,6 +79,7 @@ pub(super) fn of_userns(rung: Rung) -> Result<(), Refusal> {
     let tried =
         in_a_child(|| sys::unshare(libc::CLONE_NEWUSER).and_then(|()| sys::unshare(libc::CLONE_NEWNS)));
     match (tried, userns::forbidden()) {
+        (Ok(()), _) if is_filtered() || is_confined() => mounts_in_userns(rung),
         (Ok(()), _) => Ok(()),
         (Err(_), Some(UsernsError::Forbidden { setting, value, remedy })) => {
             Err(Refusal::new(rung, format!("{setting} is {value}"), remedy))
@@ -83,6 +90,23 @@ pub(super) fn of_userns(rung: Rung) -> Result<(), Refusal> {
             "in a container: docker run --security-opt seccomp=unconfined",
         )),
     }
+}
+
+/// A profile may let namespaces be made and forbid what they are for.
+fn mounts_in_userns(rung: Rung) -> Result<(), Refusal> {
+    let mount = || {
+        userns::enter(&userns::Mapping::Single).map_err(|_| io::Error::from_raw_os_error(libc::EPERM))?;
+        crate::sandbox::try_mounts()
+    };
+    in_a_child(mount).map_err(|error| {
+        let reason =
+            format!("mount a file system in a user namespace: {error} (a seccomp or AppArmor profile)");
+        Refusal::new(
+            rung,
+            reason,
+            "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined",
+        )
+    })
 }
 
 pub(super) fn of_chroot() -> Result<(), Refusal> {
@@ -102,6 +126,12 @@ pub(super) fn of_chroot() -> Result<(), Refusal> {
 pub(crate) fn is_filtered() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0"))
+}
+
+/// Whether a policy of a security module, such as AppArmor's for containers, is on this process.
+fn is_confined() -> bool {
+    let label = std::fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    !matches!(label.trim_end_matches(['\0', '\n']), "" | "unconfined" | "kernel")
 }
 
 /// Tries something in a cloned process, so that this one stays where it is. The exit code carries the error number.

@@ -86,20 +86,28 @@ pub(super) fn copy_path(path: impl Arg, recursive: bool) -> io::Result<OwnedFd> 
     copy(CWD, path, recursive)
 }
 
-/// Mounts an overlay on a tmpfs of its own, in a mount namespace of its own: to see whether that works. For a process
-/// that does nothing else afterwards.
+/// Puts a tmpfs over `/proc` in a mount namespace of its own, to see whether mounts work; gives it. For a process that
+/// does nothing else afterwards.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub(crate) fn try_overlay() -> io::Result<()> {
+fn try_disk() -> io::Result<OwnedFd> {
+    use rustix::mount::MountPropagationFlags;
     sys::unshare(libc::CLONE_NEWNS)?;
-    rustix::mount::mount_change(
-        "/",
-        rustix::mount::MountPropagationFlags::REC | rustix::mount::MountPropagationFlags::PRIVATE,
-    )?;
+    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
     let disk = make("tmpfs", &[("size", "1m")], INERT)?;
-    let place = rustix::fs::openat(CWD, "/proc", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?;
-    attach(&disk, place)?;
+    attach(&disk, rustix::fs::openat(CWD, "/proc", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())?)?;
+    Ok(disk)
+}
+
+/// See [`try_disk`].
+pub(crate) fn try_mounts() -> io::Result<()> {
+    try_disk().map(drop)
+}
+
+/// Mounts an overlay likewise.
+pub(crate) fn try_overlay() -> io::Result<()> {
+    let disk = try_disk()?;
     for name in ["lower", "upper", "work"] {
         rustix::fs::mkdirat(&disk, name, rustix::fs::Mode::from_raw_mode(0o755))?;
     }

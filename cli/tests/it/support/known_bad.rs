@@ -7,26 +7,34 @@ use std::process::{Command, Output, Stdio};
 use super::Lab;
 
 impl Lab {
-    /// Builds by podman, on forge's own busybox; nothing if it hung for 20 s.
-    pub fn podman_builds(&self, dockerfile: &str) -> Option<Output> {
+    /// Builds by podman, on forge's own busybox.
+    pub fn podman_builds(&self, dockerfile: &str) -> Output {
+        self.podman_builds_for("300", dockerfile)
+    }
+
+    /// Whether podman is not done after 8 s.
+    pub fn podman_hangs(&self, dockerfile: &str) -> bool {
+        // What timeout(1) says of a command that it had to end.
+        matches!(self.podman_builds_for("8", dockerfile).status.code(), Some(124 | 137))
+    }
+
+    fn podman_builds_for(&self, seconds: &str, dockerfile: &str) -> Output {
         if !self.path("podman").exists() {
             self.build_text("FROM busybox\n", &["-q", "-o", "type=docker,dest=podman.tar", "-t", "busybox"])
                 .success();
             fs::create_dir(self.path("podman")).unwrap();
-            let loaded = self.podman(&["load", "--quiet", "--input", &self.at("podman.tar")]);
+            let loaded = self.podman("300", &["load", "--quiet", "--input", &self.at("podman.tar")]);
             assert!(loaded.status.success(), "{loaded:?}");
         }
         let context = self.context("podman-ctx", &[("Dockerfile", dockerfile)]);
         let fixed = ["build", "--isolation=chroot", "--network=host", "--pull=never", "--layers=false"];
-        let output = self.podman(&[&fixed[..], &[context.to_str().unwrap()]].concat());
-        // What timeout(1) says of a command that it had to end.
-        (output.status.code() != Some(124) && output.status.code() != Some(137)).then_some(output)
+        self.podman(seconds, &[&fixed[..], &[context.to_str().unwrap()]].concat())
     }
 
-    fn podman(&self, args: &[&str]) -> Output {
+    fn podman(&self, seconds: &str, args: &[&str]) -> Output {
         let at = |name: &str| self.at(&format!("podman/{name}"));
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=1", "20", "podman", "--root", &at("root"), "--runroot", &at("run")]);
+        command.args(["--kill-after=1", seconds, "podman", "--root", &at("root"), "--runroot", &at("run")]);
         command.args(["--tmpdir", &at("tmp"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
         command.args(["--runtime", "runc", "--events-backend", "none"]).args(args).stdin(Stdio::null());
         command.output().unwrap_or_else(|e| panic!("cannot run podman: {e}"))
