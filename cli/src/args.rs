@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub use docker::DockerFlags;
 
 use crate::disk_flags::{Du, GcFlags, Info, Prune, StoreArgs};
+use crate::engines::EngineChoice;
 use crate::image_flags::ImageFlags;
 use crate::isolation_flags::IsolationFlags;
 use crate::step_flags::StepFlags;
@@ -58,6 +59,8 @@ pub enum Command {
     Pull(Pull),
     /// Send an image to a registry
     Push(Push),
+    /// Copy an image between registries, layouts, archives, the store and engines, as it is
+    Copy(crate::commands::copy::Copy),
     /// Store credentials for a registry
     Login(Login),
     /// Forget credentials for a registry
@@ -131,6 +134,9 @@ pub struct Build {
     /// Push the image under its names
     #[arg(long)]
     pub push: bool,
+
+    #[command(flatten)]
+    pub load: LoadFlags,
 
     /// Look nothing up in the cache
     #[arg(long)]
@@ -216,6 +222,14 @@ pub struct Build {
 
     #[command(flatten)]
     pub gc: GcFlags,
+}
+
+/// `--load`.
+#[derive(Debug, Default, Args)]
+pub struct LoadFlags {
+    /// Load the image into an engine of this machine, with only those layers that it lacks; the same as -o type=docker
+    #[arg(long, value_name = "ENGINE", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    pub load: Option<EngineChoice>,
 }
 
 /// The network of a container.
@@ -408,12 +422,17 @@ pub struct Images {
 /// `forge inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
-    /// Print the manifest as it is stored
+    /// The images: names of the store, or docker://NAME to ask the registry
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// Print what the name stands for, manifest or index, as it is stored
     #[arg(long)]
     pub raw: bool,
+    /// Print by a template: {{.Config.Cmd}}, {{json .}}, {{index .Config.Labels "k"}}; or `json`
+    #[arg(short, long, value_name = "TEMPLATE", conflicts_with_all = ["raw", "config"])]
+    pub format: Option<String>,
+    #[command(flatten)]
+    pub registry: RegistryFlags,
     /// Print the configuration as it is stored
     #[arg(long, conflicts_with = "raw")]
     pub config: bool,

@@ -159,7 +159,7 @@ impl LocalWorld<'_> {
         let input =
             |e: &dyn std::fmt::Display| WorldError::new(TroubleKind::Input, format!("{reference}: {e}"));
         let digest = digest.map(str::parse::<Digest>).transpose().map_err(|e| input(&e))?;
-        let wanted = Wanted { tag, digest: digest.as_ref(), platform };
+        let wanted = Wanted { tag, digest: digest.as_ref(), platform: Some(platform) };
         let descriptor = import_layout(dir, &wanted, self.store.blobs()).map_err(|e| input(&e))?;
         let manifest: Manifest = document(self.store, &descriptor)?;
         let config: ImageConfig = document(self.store, &manifest.config)?;

@@ -7,8 +7,10 @@ mod diagnostics;
 mod disk_flags;
 mod dockerfile;
 mod downloads;
+mod engines;
 mod environment;
 mod failure;
+mod files;
 mod history;
 mod identity;
 mod ignore_files;
@@ -19,6 +21,7 @@ mod limits;
 mod local;
 mod locking;
 mod metadata;
+mod places;
 mod progress;
 mod prompt;
 mod recipes;
@@ -29,6 +32,7 @@ mod signals;
 mod size;
 mod step_flags;
 mod steps;
+mod template;
 
 use std::process::ExitCode;
 
@@ -97,6 +101,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rmi(args) => commands::rmi::rmi(&session, &args),
         Command::Pull(args) => commands::pull::pull(&session, &args),
         Command::Push(args) => commands::push::push(&session, &args),
+        Command::Copy(args) => commands::copy::copy(&session, &args),
         Command::Login(args) => commands::login::login(&args),
         Command::Logout(args) => commands::login::logout(&args),
         Command::Verify(args) => commands::verify::verify(&session, &args),

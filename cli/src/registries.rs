@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use forge_registry::{
     AuthFile, Client, ClientConfig, Credential, Credentials, Download, Helpers, Progress, Proxies,
-    PulledImage, PushOptions, Reference, RegistryError, Wanted,
+    PulledImage, PushOptions, Reference, RegistryError, Repository, Wanted,
 };
 use forge_solver::{Event, Events, StepId};
-use forge_store::{Blobs, Descriptor, Digest, Platform};
+use forge_store::{Blobs, Descriptor, Digest, Platform, StoreError};
 use tokio::runtime::Runtime;
 
 use crate::args::RegistryFlags;
@@ -104,8 +104,64 @@ impl Registries {
         blobs: &Blobs,
         progress: Arc<dyn Progress>,
     ) -> Result<Descriptor, RegistryError> {
-        let options = PushOptions::default();
+        self.push_from(target, root, blobs, None, progress)
+    }
+
+    /// Pushes an image whose blobs may be in a repository, and not here.
+    pub fn push_from(
+        &self,
+        target: &Reference,
+        root: &Descriptor,
+        blobs: &Blobs,
+        from: Option<Repository>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Descriptor, RegistryError> {
+        let options = PushOptions { mount_from: from.into_iter().collect(), ..PushOptions::default() };
         self.ask(|client| async move { client.push(target, root, blobs, &options, &progress).await })
+    }
+
+    /// Fetches all documents below a name, or those for one platform.
+    pub fn fetch_documents(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        blobs: &Blobs,
+    ) -> Result<Descriptor, RegistryError> {
+        self.ask(|client| client.fetch_documents(reference, platform, blobs))
+    }
+
+    /// Fetches blobs from a repository.
+    pub fn fetch_from(
+        &self,
+        repository: &Repository,
+        descriptors: &[Descriptor],
+        blobs: &Blobs,
+        progress: Arc<dyn Progress>,
+    ) -> Result<(), RegistryError> {
+        if descriptors.is_empty() {
+            return Ok(());
+        }
+        self.ask(|client| async move { client.fetch_blobs(repository, descriptors, blobs, &progress).await })
+    }
+
+    /// Fetches blobs from where the store remembers them to be.
+    pub fn fetch_remembered(
+        &self,
+        descriptors: &[Descriptor],
+        blobs: &Blobs,
+        progress: Arc<dyn Progress>,
+    ) -> Result<(), RegistryError> {
+        for descriptor in descriptors {
+            let mut last = Err(RegistryError::Store(StoreError::MissingBlob(descriptor.digest)));
+            for source in blobs.sources(&descriptor.digest)?.iter().filter_map(|name| name.parse().ok()) {
+                last = self.fetch_from(&source, std::slice::from_ref(descriptor), blobs, progress.clone());
+                if last.is_ok() {
+                    break;
+                }
+            }
+            last?;
+        }
+        Ok(())
     }
 }
 

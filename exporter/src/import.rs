@@ -6,13 +6,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use forge_store::media_type::{is_index, is_manifest};
-use forge_store::{Blobs, Descriptor, Digest, ImageIndex, Manifest, Platform};
+use forge_registry::Document;
+use forge_store::{Blobs, Descriptor, Digest, ImageIndex, Platform};
 
 use crate::ExportError;
+use crate::contents::read_document;
 
 /// The most that a document may have, in bytes.
-const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 
 /// How deep indexes may nest.
 const INDEX_DEPTH_MAX: usize = 8;
@@ -24,42 +25,69 @@ pub struct Wanted<'a> {
     pub tag: Option<&'a str>,
     /// Its manifest's or index's digest.
     pub digest: Option<&'a Digest>,
-    /// Its platform, where an index offers several.
-    pub platform: &'a Platform,
+    /// Its platform, where an index offers several; all of them without one.
+    pub platform: Option<&'a Platform>,
 }
 
-/// Copies an image of a layout into the store, and says its manifest.
+/// Brings one blob into the store, from wherever the image is.
+type Take<'a> = dyn Fn(&Descriptor) -> Result<(), ExportError> + 'a;
+
+/// Copies an image of a layout into the store, and says what it is: a manifest, or an index.
 pub fn import_layout(dir: &Path, wanted: &Wanted<'_>, blobs: &Blobs) -> Result<Descriptor, ExportError> {
     let fail = |detail: &str| ExportError::Destination(format!("image layout {}: {detail}", dir.display()));
     let bytes = read(&dir.join("index.json"), DOCUMENT_BYTES_MAX)?;
-    let mut index: ImageIndex =
-        serde_json::from_slice(&bytes).map_err(|e| fail(&format!("index.json: {e}")))?;
-    let mut found = pick(&index, wanted).ok_or_else(|| fail("it has no such image"))?.clone();
-    for _ in 0..INDEX_DEPTH_MAX {
-        take(dir, &found, blobs)?;
-        let bytes =
-            blobs.read(&found.digest, DOCUMENT_BYTES_MAX)?.ok_or(ExportError::MissingBlob(found.digest))?;
-        if is_manifest(&found.media_type) {
-            let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| fail(&e.to_string()))?;
-            manifest.layers.iter().chain([&manifest.config]).try_for_each(|blob| take(dir, blob, blobs))?;
-            return Ok(found);
-        }
-        if !is_index(&found.media_type) {
-            return Err(fail(&format!("{} is no image", found.media_type)));
-        }
-        index = serde_json::from_slice(&bytes).map_err(|e| fail(&e.to_string()))?;
-        let fits = |d: &&Descriptor| d.platform.as_ref().is_none_or(|p| p.satisfies(wanted.platform));
-        found = index
-            .manifests
-            .iter()
-            .find(fits)
-            .ok_or_else(|| fail("it has nothing for this platform"))?
-            .clone();
-    }
-    Err(fail("its indexes nest too deep"))
+    let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|e| fail(&format!("index.json: {e}")))?;
+    let found = pick(&index, wanted).ok_or_else(|| fail("it has no such image"))?.clone();
+    bring(found, wanted.platform, blobs, &|blob| take(dir, blob, blobs), 0)
 }
 
-fn pick<'a>(index: &'a ImageIndex, wanted: &Wanted<'_>) -> Option<&'a Descriptor> {
+/// The same for an image whose blobs are in the store already.
+pub(crate) fn resolve_in_store(
+    found: Descriptor,
+    platform: Option<&Platform>,
+    blobs: &Blobs,
+) -> Result<Descriptor, ExportError> {
+    let take = |blob: &Descriptor| match blobs.contains(&blob.digest)? {
+        true => Ok(()),
+        false => Err(ExportError::MissingBlob(blob.digest)),
+    };
+    bring(found, platform, blobs, &take, 0)
+}
+
+/// Brings an image, or all images of an index where no platform is wanted.
+fn bring(
+    found: Descriptor,
+    platform: Option<&Platform>,
+    blobs: &Blobs,
+    take: &Take<'_>,
+    depth: usize,
+) -> Result<Descriptor, ExportError> {
+    let fail = |detail: &str| ExportError::Destination(format!("{}: {detail}", found.digest));
+    if depth > INDEX_DEPTH_MAX {
+        return Err(fail("its indexes nest too deep"));
+    }
+    take(&found)?;
+    // What an index of a layout says about it (its name there) is no part of it.
+    let found = Descriptor { annotations: Default::default(), ..found };
+    let index = match read_document(&found, blobs)? {
+        Document::Manifest(manifest) => {
+            manifest.layers.iter().chain([&manifest.config]).try_for_each(take)?;
+            return Ok(found);
+        }
+        Document::Index(index) => index,
+    };
+    let Some(platform) = platform else {
+        for child in index.manifests {
+            bring(child, None, blobs, take, depth + 1)?;
+        }
+        return Ok(found);
+    };
+    let fits = |d: &&Descriptor| d.platform.as_ref().is_none_or(|p| p.satisfies(platform));
+    let child = index.manifests.iter().find(fits).ok_or_else(|| fail("it has nothing for this platform"))?;
+    bring(child.clone(), Some(platform), blobs, take, depth + 1)
+}
+
+pub(crate) fn pick<'a>(index: &'a ImageIndex, wanted: &Wanted<'_>) -> Option<&'a Descriptor> {
     let tag_of = |d: &'a Descriptor| d.annotations.get("org.opencontainers.image.ref.name");
     match (wanted.digest, wanted.tag, index.manifests.as_slice()) {
         (Some(digest), ..) => index.manifests.iter().find(|d| d.digest == *digest),

@@ -15,9 +15,9 @@ use serde_json::json;
 use crate::{ExportError, Images};
 
 /// The annotation that holds a tag in an image layout.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds the full name, as containerd's importer reads it.
-const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// A full name and its tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn write_oci_archive(
     out: impl Write,
 ) -> Result<(), ExportError> {
     let mut archive = Archive::new(out);
-    archive.layout(images, &index_entries(images, names), blobs)?;
+    archive.layout(&blobs_of(images), &index_entries(images, names), blobs)?;
     archive.finish()
 }
 
@@ -54,7 +54,7 @@ pub fn write_docker_archive(
         ExportError::Unsuitable(detail.into())
     })?;
     let mut archive = Archive::new(out);
-    archive.layout(images, &index_entries(images, names), blobs)?;
+    archive.layout(&blobs_of(images), &index_entries(images, names), blobs)?;
     let blob = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let manifest = json!([{
         "Config": blob(image.id()),
@@ -83,7 +83,7 @@ pub fn write_oci_directory(
     replace(&index_path, &to_json(&index))
 }
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Every blob of the images, each once: what names others comes after them.
 fn blobs_of(images: &Images) -> Vec<Descriptor> {
@@ -109,7 +109,7 @@ fn index_entries(images: &Images, names: &[Name]) -> Vec<Descriptor> {
     names.iter().map(entry).collect()
 }
 
-fn merge(old: Option<ImageIndex>, entries: Vec<Descriptor>) -> ImageIndex {
+pub(crate) fn merge(old: Option<ImageIndex>, entries: Vec<Descriptor>) -> ImageIndex {
     let mut index = old.unwrap_or_else(|| ImageIndex {
         schema_version: 2,
         media_type: Some(MediaType::ImageIndex),
@@ -118,18 +118,17 @@ fn merge(old: Option<ImageIndex>, entries: Vec<Descriptor>) -> ImageIndex {
         annotations: BTreeMap::new(),
         extra: BTreeMap::new(),
     });
-    for entry in entries {
-        let same = |old: &Descriptor| match entry.annotations.get(REF_NAME) {
-            Some(name) => old.annotations.get(REF_NAME) == Some(name),
-            None => old.digest == entry.digest && !old.annotations.contains_key(REF_NAME),
-        };
-        index.manifests.retain(|old| !same(old));
-        index.manifests.push(entry);
-    }
+    let same = |entry: &Descriptor, old: &Descriptor| match entry.annotations.get(REF_NAME) {
+        Some(name) => old.annotations.get(REF_NAME) == Some(name),
+        None => old.digest == entry.digest && !old.annotations.contains_key(REF_NAME),
+    };
+    index.manifests.retain(|old| !entries.iter().any(|entry| same(entry, old)));
+    // Names of one image may share a tag and differ in the repository: each is an entry.
+    index.manifests.extend(entries);
     index
 }
 
-fn read_index(path: &Path) -> Result<Option<ImageIndex>, ExportError> {
+pub(crate) fn read_index(path: &Path) -> Result<Option<ImageIndex>, ExportError> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
@@ -139,7 +138,7 @@ fn read_index(path: &Path) -> Result<Option<ImageIndex>, ExportError> {
     }
 }
 
-fn copy_blob(blobs: &Blobs, digest: &Digest, dir: &Path) -> Result<(), ExportError> {
+pub(crate) fn copy_blob(blobs: &Blobs, digest: &Digest, dir: &Path) -> Result<(), ExportError> {
     let to = dir.join(digest.hex());
     if to.exists() {
         return Ok(());
@@ -167,19 +166,24 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
 }
 
 /// A tar of plain files with fixed headers.
-struct Archive<W: Write> {
+pub(crate) struct Archive<W: Write> {
     tar: tar::Builder<W>,
 }
 
 impl<W: Write> Archive<W> {
-    fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         Self { tar: tar::Builder::new(out) }
     }
 
-    fn layout(&mut self, images: &Images, entries: &[Descriptor], blobs: &Blobs) -> Result<(), ExportError> {
+    pub(crate) fn layout(
+        &mut self,
+        parts: &[Descriptor],
+        entries: &[Descriptor],
+        blobs: &Blobs,
+    ) -> Result<(), ExportError> {
         self.directory("blobs/")?;
         self.directory("blobs/sha256/")?;
-        for descriptor in blobs_of(images) {
+        for descriptor in parts {
             let (file, size) =
                 blobs.open_checked(&descriptor.digest)?.ok_or(ExportError::MissingBlob(descriptor.digest))?;
             self.entry(&format!("blobs/sha256/{}", descriptor.digest.hex()), size, file)?;
@@ -193,7 +197,7 @@ impl<W: Write> Archive<W> {
         self.append(header, name, io::empty())
     }
 
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
+    pub(crate) fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ExportError> {
         self.entry(name, bytes.len() as u64, bytes)
     }
 
@@ -207,7 +211,7 @@ impl<W: Write> Archive<W> {
             .map_err(|e| ExportError::io("write the archive entry", name, e))
     }
 
-    fn finish(self) -> Result<(), ExportError> {
+    pub(crate) fn finish(self) -> Result<(), ExportError> {
         let mut out = self.tar.into_inner().map_err(|e| ExportError::io("finish", "the archive", e))?;
         out.flush().map_err(|e| ExportError::io("write", "the archive", e))
     }

@@ -31,6 +31,11 @@ pub enum Output {
         /// What the image looks like.
         form: ImageForm,
     },
+    /// An engine of this machine.
+    Load {
+        /// What the image looks like.
+        form: ImageForm,
+    },
     /// The files, in a directory.
     Local {
         /// Where.
@@ -118,9 +123,10 @@ impl Output {
     /// What an image looks like here; none for outputs of files.
     pub fn form(&self) -> Option<&ImageForm> {
         match self {
-            Self::Image(ImageOutput { form, .. }) | Self::Oci { form, .. } | Self::Docker { form, .. } => {
-                Some(form)
-            }
+            Self::Image(ImageOutput { form, .. })
+            | Self::Oci { form, .. }
+            | Self::Docker { form, .. }
+            | Self::Load { form } => Some(form),
             Self::Local { .. } | Self::Tar { .. } | Self::CacheOnly => None,
         }
     }
@@ -145,7 +151,10 @@ fn read(text: &str) -> Result<Output, String> {
             let tar = words.flag("tar", !is_directory)?;
             Output::Oci { dest, tar, form: form(&mut words)? }
         }
-        "docker" => Output::Docker { dest: dest(&mut words, &kind)?, form: form(&mut words)? },
+        "docker" => match words.take("dest").filter(|dest| !dest.is_empty()) {
+            Some(dest) => Output::Docker { dest: dest.into(), form: form(&mut words)? },
+            None => Output::Load { form: form(&mut words)? },
+        },
         "local" => Output::Local {
             dest: dest(&mut words, &kind)?,
             split: words.maybe_flag("platform-split")?,

@@ -55,6 +55,54 @@ impl Client {
         })
     }
 
+    /// Resolves a reference and fetches its documents into the store: all that it stands for, or with `wanted` the
+    /// manifest for that platform. Configurations and layers are left where they are; the store remembers where
+    /// that is. Says what was fetched.
+    ///
+    /// # Errors
+    /// [`RegistryError`] of any kind.
+    pub async fn fetch_documents(
+        &self,
+        reference: &Reference,
+        wanted: Option<&Platform>,
+        blobs: &Blobs,
+    ) -> Result<Descriptor, RegistryError> {
+        let repository = reference.repository();
+        let root = self.resolve(reference, Some(blobs)).await?;
+        if let Some(wanted) = wanted {
+            let (descriptor, manifest) = self.descend(reference, root, wanted, blobs).await?;
+            remember_source(repository, &manifest, blobs).await?;
+            return Ok(descriptor);
+        }
+        let descriptor = root.descriptor.clone();
+        let mut seen = HashSet::from([descriptor.digest]);
+        let mut todo = vec![(root, 0)];
+        while let Some((at, depth)) = todo.pop() {
+            keep(&at, blobs).await?;
+            let index = match &at.document {
+                Document::Manifest(manifest) => {
+                    remember_source(repository, manifest, blobs).await?;
+                    continue;
+                }
+                Document::Index(_) if depth == INDEX_DEPTH => {
+                    return Err(self.too_deep(reference)?);
+                }
+                Document::Index(index) => index,
+            };
+            for child in index.manifests.iter().filter(|child| seen.insert(child.digest)) {
+                todo.push((self.fetch_manifest(repository, child, Some(blobs)).await?, depth + 1));
+            }
+        }
+        Ok(descriptor)
+    }
+
+    fn too_deep(&self, reference: &Reference) -> Result<RegistryError, RegistryError> {
+        let endpoint = Endpoint::of(&self.config, reference.repository())?;
+        let object = reference.canonical();
+        let detail = format!("its indexes nest deeper than {INDEX_DEPTH}, or in a circle");
+        Ok(Context::new(&endpoint, &object).protocol(&detail))
+    }
+
     /// Goes from a document down to the manifest for the platform, keeping each on the way.
     async fn descend(
         &self,
@@ -85,10 +133,7 @@ impl Client {
             }
             at = self.fetch_manifest(repository, next, Some(blobs)).await?;
         }
-        let endpoint = Endpoint::of(&self.config, repository)?;
-        let object = reference.canonical();
-        let detail = format!("its indexes nest deeper than {INDEX_DEPTH}, or in a circle");
-        Err(Context::new(&endpoint, &object).protocol(&detail))
+        Err(self.too_deep(reference)?)
     }
 
     async fn fetch_config(

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod build;
+pub mod copy;
 pub mod doctor;
 pub mod du;
 pub mod explain;

@@ -1,14 +1,15 @@
 //! Many pulls and pushes while a fifth of all requests goes wrong.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use forge_registry::{Client, ClientConfig, PushOptions, Reference, progress};
+use forge_registry::{Client, ClientConfig, Progress, PushOptions, Reference, progress};
 use forge_store::Platform;
 
 use crate::support::fake::{Fake, Fault};
 use crate::support::http::{Reply, Trouble};
 use crate::support::image::{TestImage, assert_has, image};
-use crate::support::{Random, TestStore, impatient};
+use crate::support::{Counter, Random, TestStore, impatient};
 
 const ROUNDS: usize = 200;
 const AT_ONCE: usize = 16;
@@ -47,15 +48,38 @@ async fn pull(
     name: &Reference,
     made: &TestImage,
     store: &TestStore,
+    progress: &Arc<dyn Progress>,
 ) -> Result<(), forge_registry::RegistryError> {
     let pulled = client.fetch_image(name, &Platform::new("linux", "amd64", None), &store.blobs).await?;
     let layers = &pulled.manifest.layers;
-    client.fetch_blobs(name.repository(), layers, &store.blobs, &progress::silent()).await?;
+    client.fetch_blobs(name.repository(), layers, &store.blobs, progress).await?;
     assert_has(&store.blobs, made);
     for (digest, _) in store.blobs.list().unwrap() {
         store.blobs.remove(&digest).unwrap();
     }
     Ok(())
+}
+
+/// The most often that one request was made: a blob's GET from one place, a document's, a PATCH of one chunk.
+fn most_tries(fake: &Fake) -> usize {
+    let mut counts: HashMap<(String, String, String), usize> = HashMap::new();
+    for request in &fake.state().log {
+        let from = request.header("range").or(request.header("content-range")).unwrap_or_default();
+        *counts.entry((request.method.clone(), request.path.clone(), from.to_owned())).or_default() += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
+}
+
+/// Says how it went; the limits are those of the project.
+#[expect(clippy::print_stdout, reason = "the figures are what a reader wants to see")]
+fn judge(what: &str, failed: &[String], moved: u64, needed: u64) {
+    let waste = 100.0 * (moved as f64 / needed as f64 - 1.0);
+    println!(
+        "{what}: {} of {ROUNDS} failed, {moved} bytes for {needed}, {waste:.1} % of waste",
+        failed.len()
+    );
+    assert!(failed.len() * 200 <= ROUNDS, "{} of {ROUNDS} failed: {failed:?}", failed.len());
+    assert!(waste <= 15.0, "{what}: {waste:.1} % of the bytes were moved in vain");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,14 +90,17 @@ async fn pulls_succeed_though_a_fifth_of_the_requests_fail() {
     trouble(&fake, 42);
     let name: Reference = format!("{}/app:1", fake.host()).parse().unwrap();
     let client = client();
+    let (counter, progress) = Counter::new();
     let stores: Vec<_> = (0..AT_ONCE).map(|_| tokio::sync::Mutex::new(TestStore::new())).collect();
     let outcomes = rounds(async |n| {
         let store = stores[n % AT_ONCE].lock().await;
-        pull(&client, &name, &made, &store).await
+        pull(&client, &name, &made, &store, &progress).await
     })
     .await;
     let failed: Vec<String> = outcomes.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
-    assert!(failed.len() * 200 <= ROUNDS, "{} of {ROUNDS} failed: {failed:?}", failed.len());
+    // Bytes that the client took over, and not those that a fault kept from it.
+    let needed = ROUNDS as u64 * made.layers.iter().map(|layer| layer.len() as u64).sum::<u64>();
+    judge("pulls", &failed, counter.bytes(), needed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +121,25 @@ async fn pushes_succeed_though_a_fifth_of_the_requests_fail() {
     })
     .await;
     let failed: Vec<String> = outcomes.into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
-    assert!(failed.len() * 200 <= ROUNDS, "{} of {ROUNDS} failed: {failed:?}", failed.len());
+    let one =
+        made.layers.iter().map(|layer| layer.len() as u64).sum::<u64>() + made.config_bytes.len() as u64;
+    judge("pushes", &failed, fake.state().received, ROUNDS as u64 * one);
+}
+
+/// The six tries are for one request, whatever went wrong with it: a registry that never answers one of them is not
+/// asked a seventh time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_is_made_more_than_six_times() {
+    let fake = Fake::start().await;
+    let made = image(&TestStore::new().blobs, &[80_000]);
+    fake.hold("app", "1", &made);
+    fake.plan(|request, _| match request.path.contains("/blobs/") {
+        true => Fault::With(Trouble::Hangup),
+        false => Fault::None,
+    });
+    let (store, name) = (TestStore::new(), format!("{}/app:1", fake.host()).parse().unwrap());
+    pull(&client(), &name, &made, &store, &progress::silent()).await.unwrap_err();
+    assert_eq!(most_tries(&fake), 6);
 }
 
 /// All rounds, a few at a time.

@@ -1,11 +1,10 @@
 //! From what was solved to what was asked for: images, files, names, a push, and files that speak of the image.
 
-use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use forge_exporter::{
-    DirectoryOptions, ImageForm, ImageOptions, Images, Name, Output, Part, write_directory,
+    Called, Contents, DirectoryOptions, ImageForm, ImageOptions, Images, Name, Output, Part, write_directory,
     write_docker_archive, write_oci_archive, write_oci_directory, write_tar,
 };
 use forge_parser::Warning;
@@ -18,8 +17,10 @@ use super::Building;
 use super::wanted::{FileOutput, Target, Wanted};
 use crate::args::RegistryFlags;
 use crate::dockerfile::LoadedDockerfile;
+use crate::engines;
 use crate::environment;
 use crate::failure::{Failure, Kind, world_error_of_store};
+use crate::files::to_file;
 use crate::local::{Fetcher, Shared};
 use crate::metadata::Metadata;
 use crate::recipes::{Base, Recipe, Recipes};
@@ -224,6 +225,10 @@ impl Export<'_> {
                 let images = self.images(form, written, step)?;
                 to_file(dest, |out| Ok(write_docker_archive(&images, &names, blobs, out)?))
             }
+            Output::Load { form } => {
+                let images = self.images(form, written, step)?;
+                self.load(&images, &file.names, step)
+            }
             Output::Local { dest, split, mirror } => {
                 self.unpack()?;
                 let options = DirectoryOptions { times: self.times(), mirror: *mirror };
@@ -236,6 +241,18 @@ impl Export<'_> {
             }
             Output::Image(_) | Output::CacheOnly => Ok(()),
         }
+    }
+
+    /// Into an engine of this machine.
+    fn load(&self, images: &Images, names: &[Reference], step: StepId) -> Result<(), Failure> {
+        let choice = self.building.args.load.load.unwrap_or_default();
+        let engine = engines::find(choice, !self.building.session.identity.is_machine_root)?;
+        self.note(step, format!("loading into {}", engine.name()));
+        let contents = Contents::of(&images.root, self.store().blobs())?;
+        let called: Vec<Called> = names.iter().map(engines::called).collect();
+        let loaded = engine.load(&contents, &called, self.store().blobs())?;
+        self.note(step, engines::outcome(&engine, loaded));
+        Ok(())
     }
 
     /// The files of each platform, in a directory of its own where there are several.
@@ -284,24 +301,6 @@ struct Written(Vec<(ImageOptions, Images)>);
 
 fn by_digest(name: &Reference, images: &Images) -> Reference {
     name.repository().pinned(images.root.digest)
-}
-
-/// Writes a file aside and renames it; `-` is standard output.
-fn to_file(dest: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
-    let fail = |e: io::Error| Failure::of_output(dest, &e);
-    if dest == Path::new("-") {
-        let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-        write(&mut out)?;
-        return out.flush().map_err(fail);
-    }
-    let dir = dest.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let aside = tempfile::Builder::new().prefix(".forge-").tempfile_in(dir).map_err(fail)?;
-    let mut out = BufWriter::with_capacity(1 << 20, aside);
-    write(&mut out)?;
-    let aside = out.into_inner().map_err(|e| fail(e.into_error()))?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    aside.as_file().set_permissions(mode).map_err(fail)?;
-    aside.persist(dest).map_err(|e| fail(e.error)).map(drop)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

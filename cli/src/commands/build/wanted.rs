@@ -53,7 +53,12 @@ impl Wanted {
     pub fn new(args: &Build, build_args: &BTreeMap<String, String>) -> Result<Self, Failure> {
         let flags = &args.image;
         let tags = names(&args.tags)?;
-        let outputs: Vec<Output> = args.outputs.iter().map(|text| output(text)).collect::<Result<_, _>>()?;
+        let mut outputs: Vec<Output> =
+            args.outputs.iter().map(|text| output(text)).collect::<Result<_, _>>()?;
+        if args.load.load.is_some() && !outputs.iter().any(|output| matches!(output, Output::Load { .. })) {
+            let form = outputs.iter().find_map(Output::form).cloned().unwrap_or_default();
+            outputs.push(Output::Load { form });
+        }
         let words = |e: String| Failure::new(Kind::Usage, e, None);
         let annotations = flags.annotations.iter().map(|text| Annotation::parse(text).map_err(words));
         let unset = flags.unset.iter().map(|text| Unset::parse(text));
@@ -199,7 +204,7 @@ impl Wanted {
 
     fn check_file(&self, output: &Output, args: &Build) -> Result<(), Failure> {
         match output {
-            Output::Docker { .. } if self.platforms.len() > 1 => Err(usage(
+            Output::Docker { .. } | Output::Load { .. } if self.platforms.len() > 1 => Err(usage(
                 "type=docker holds an image for one platform",
                 "use type=oci, or give one --platform",
             )),

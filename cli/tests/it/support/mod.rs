@@ -2,6 +2,7 @@
 
 mod authority;
 mod base;
+mod engine;
 mod git;
 mod known_bad;
 mod lab;
@@ -16,6 +17,7 @@ mod web;
 
 pub use authority::Authority;
 pub use base::{busybox_rootfs, debian_rootfs};
+pub use engine::{Counted, Dockerd};
 pub use git::{GitDaemon, Repository};
 pub use lab::{Builder, Lab, Outcome, Started};
 pub use namespaces::{NetNs, UserNs};
