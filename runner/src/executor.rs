@@ -11,7 +11,10 @@ use forge_solver::{Executor, Job, StepId, TroubleKind, WorldError};
 use forge_store::Threads;
 use forge_store::layer::Compression;
 use forge_store::rootdir::{FileKind, Mtime};
-use forge_store::tree::{ContentOptions, Entry, Format, Mtimes, ReadOptions, Walk, XattrFilter, content_of};
+use forge_store::tree::{
+    ContentOptions, Entry, Format, MergedTree, Mtimes, ReadOptions, Walk, XattrFilter, content_of,
+    drop_unchanged,
+};
 use forge_store::{ContentId, Draft, Layer, LayerId, RootDir, Snapshot, Store};
 
 use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
@@ -183,6 +186,23 @@ impl<'a> LocalExecutor<'a> {
         self.commit(&Snapshot::default(), draft, never)
     }
 
+    /// Takes out of a step's draft what it only touched.
+    fn drop_unchanged(&self, below: &Snapshot, draft: &Draft, since: Mtime) -> Result<(), WorldError> {
+        let trees = self.store.layers().stack(below).map_err(trouble::of_store)?;
+        let layers = trees.iter().map(RootDir::open_host).collect::<Result<Vec<_>, _>>();
+        let layers = layers.map_err(|e| trouble::of_files(e.into()))?;
+        if layers.is_empty() {
+            return Ok(());
+        }
+        let options = ReadOptions {
+            format: Format::Overlay(self.store.layers().xattrs()),
+            xattrs: XattrFilter::Portable,
+        };
+        let draft = RootDir::open_host(draft.tree()).map_err(|e| trouble::of_files(e.into()))?;
+        drop_unchanged(&draft, &MergedTree::new(layers, options), options, since)
+            .map_err(|e| trouble::of_files(e.into()))
+    }
+
     fn draft(&self) -> Result<Draft, WorldError> {
         self.store.draft().map_err(trouble::of_store)
     }
@@ -234,6 +254,7 @@ impl Executor for LocalExecutor<'_> {
                 let draft = self.draft()?;
                 let from = stamp(CLOCK_LAG_NS);
                 self.steps.run(&Task { op, job, below, draft: &draft, contexts: &self.contexts })?;
+                self.drop_unchanged(below, &draft, from)?;
                 self.commit(below, draft, Mtimes::OutsideWindow { from, to: stamp(0) })
             }
         }

@@ -24,6 +24,7 @@ mod merged_walk;
 pub mod node;
 mod open_file;
 pub mod owner;
+mod unchanged;
 pub mod walk;
 
 pub use content::{ContentHasher, ContentOptions, FileContent, FileHash, Mtimes, content_of};
@@ -33,6 +34,7 @@ pub use hash_files::hash_files;
 pub use merged::{Found, MergedTree};
 pub use merged_walk::MergedWalk;
 pub use open_file::OpenFile;
+pub use unchanged::drop_unchanged;
 pub use walk::Walk;
 
 use crate::rootdir::{At, Device, FileKind, RootDirError, Stat};

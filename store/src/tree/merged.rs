@@ -193,7 +193,7 @@ impl MergedTree {
 }
 
 impl Found {
-    fn child(&self, name: &OsStr, options: ReadOptions) -> Result<Option<Self>, TreeError> {
+    pub(super) fn child(&self, name: &OsStr, options: ReadOptions) -> Result<Option<Self>, TreeError> {
         let mut candidates = Vec::with_capacity(self.dirs.len());
         for (layer, dir) in &self.dirs {
             candidates.push((*layer, dir.at(name)?));

@@ -1,5 +1,6 @@
 //! Images as outputs want them: forms, platforms, documents, and the same image at any time and place.
 
+mod changes;
 mod documents;
 mod edits;
 mod forms;
