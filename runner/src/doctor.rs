@@ -142,6 +142,9 @@ fn user_namespaces() -> Finding {
 }
 
 fn subordinate_ids(search_path: &str) -> Finding {
+    if geteuid().is_root() {
+        return found(Feature::SubordinateIds, "root has all ids of this place");
+    }
     match Subids::of_this_user(search_path) {
         Ok(subids) => {
             let count: u64 = subids.uids.iter().map(|range| u64::from(range.count)).sum();

@@ -55,6 +55,8 @@ impl Hierarchies {
         }
         let names: Vec<&str> =
             self.0.iter().flat_map(|hierarchy| hierarchy.controllers.iter().map(String::as_str)).collect();
+        // Of v1 they are read from mount options.
+        let names: Vec<&str> = names.into_iter().filter(|name| !matches!(*name, "rw" | "ro")).collect();
         format!("the controllers {}", names.join(", "))
     }
 }
