@@ -8,12 +8,13 @@
 //! Losing any of it loses explanations only, so writing is best effort.
 
 use std::fs;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use forge_runner::files::LocalContext;
 use forge_solver::explain::{BuildLog, Listing};
-use forge_store::Store;
+use forge_store::{ContentId, Store};
 use serde::{Deserialize, Serialize};
 
 /// A build as it is kept.
@@ -84,8 +85,12 @@ impl History {
             return;
         }
         let old = read::<KeptBuild>(&path).unwrap_or_default();
-        for (content, listing) in contexts.flat_map(LocalContext::listings) {
-            write(&self.listings.join(format!("{}.json", content.hex())), &listing);
+        let place = |content: &ContentId| self.listings.join(format!("{}.json", content.hex()));
+        for context in contexts {
+            // One at a time: each is as large as its context has files.
+            for (content, listing) in context.listings(|content| !place(content).exists()) {
+                write(&place(&content), &listing);
+            }
         }
         write(&path, build);
         // Listings that only the build before named explain nothing any more.
@@ -134,11 +139,12 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
 
 /// Aside and renamed, so that a reader never sees half of it.
 fn write(path: &Path, value: &impl Serialize) {
-    let (Some(dir), Ok(bytes)) = (path.parent(), serde_json::to_vec(value)) else { return };
+    let Some(dir) = path.parent() else { return };
     let written =
         fs::create_dir_all(dir).and_then(|()| tempfile::NamedTempFile::new_in(dir)).and_then(|file| {
-            fs::write(file.path(), bytes)?;
-            file.persist(path).map_err(|e| e.error)
+            let mut out = BufWriter::new(file);
+            serde_json::to_writer(&mut out, value)?;
+            out.into_inner().map_err(|e| e.into_error())?.persist(path).map_err(|e| e.error)
         });
     // Best effort: see above.
     drop(written);

@@ -72,12 +72,17 @@ impl LocalContext {
     }
 
     /// Every selection that was hashed in this build, with the files that it holds.
-    pub fn listings(&self) -> Vec<(ContentId, Listing)> {
-        let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let list = |(selection, content): (&Selection, &ContentId)| {
-            Some((*content, list_selection(self, selection).ok()?))
+    pub fn listings(
+        &self,
+        wanted: impl Fn(&ContentId) -> bool,
+    ) -> impl Iterator<Item = (ContentId, Listing)> {
+        let selections: Vec<(Selection, ContentId)> = {
+            let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let known = known.iter().filter(|(_, content)| wanted(content));
+            known.map(|(selection, content)| (selection.clone(), *content)).collect()
         };
-        known.iter().filter_map(list).collect()
+        let list = |(selection, content)| Some((content, list_selection(self, &selection).ok()?));
+        selections.into_iter().filter_map(list)
     }
 
     /// The files behind a content id (in hex) that was hashed in this build.
