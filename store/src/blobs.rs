@@ -161,7 +161,7 @@ impl Blobs {
     }
 
     /// Drops a blob whose bytes are wrong; says so.
-    fn drop_damaged(&self, digest: &Digest) -> StoreError {
+    pub(crate) fn drop_damaged(&self, digest: &Digest) -> StoreError {
         if let Err(error) = self.remove(digest) {
             return error;
         }

@@ -127,11 +127,8 @@ impl Layers {
             Err(e) => {
                 let error = StoreError::Unpack { object: digest.to_string(), detail: e.to_string() };
                 // Bytes that rotted are dropped, so that the next try gets others; a full disk is not their fault.
-                return Err(if error.is_disk_full() {
-                    error
-                } else {
-                    self.blobs.check(&digest).err().unwrap_or(error)
-                });
+                let is_rotten = !error.is_disk_full() && self.blobs.damage(&digest)?.is_some();
+                return Err(if is_rotten { self.blobs.drop_damaged(&digest) } else { error });
             }
         };
         self.record_diff_id(&layer.id, &diff_id)?;

@@ -109,7 +109,8 @@ impl Item {
     pub fn is_reclaimable(&self) -> bool {
         let can_go = !matches!(self.kind, Kind::Index | Kind::Other);
         // A tagged image is whole without its layers' trees.
-        can_go && !self.in_use && !(self.in_image && self.kind == Kind::Blob)
+        let is_of_image = self.in_image && self.kind != Kind::Layer;
+        can_go && !self.in_use && !is_of_image
     }
 
     /// Seconds since it was last used.

@@ -100,8 +100,11 @@ fn records_of_forges_that_were_killed_or_ran_at_once_are_kept() {
     let mut builds: Vec<Started> = contexts.iter().map(|context| lab.start(&["build", context])).collect();
     for build in &mut builds {
         use std::io::{BufRead, BufReader};
-        let lines = BufReader::new(build.stderr()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line.ends_with(" over")));
+        let mut said = Vec::new();
+        let mut lines = BufReader::new(build.stderr()).lines().map_while(Result::ok);
+        while said.last().is_none_or(|line: &String| !line.ends_with(" over")) {
+            said.push(lines.next().unwrap_or_else(|| panic!("the step did not begin: {said:#?}")));
+        }
         build.send("-KILL");
     }
     builds.into_iter().for_each(|build| drop(build.finish()));

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Lab, Registry, json, tool};
+use crate::support::{Builder, Lab, Registry, json, tool};
 
 fn du(lab: &Lab) -> Value {
     json(&lab.forge(&["du", "--format", "json"]).success())
@@ -194,6 +194,25 @@ fn what_a_running_build_uses_stays() {
     assert_eq!(lab.shell("app", "cat /both"), "kept\na");
     lab.forge(&["prune", "-a", "-f"]).success();
     assert_eq!(count(&lab, "layer"), 0, "afterwards it may go");
+}
+
+#[test]
+fn an_ordinary_user_gets_space_back_too() {
+    let lab = Lab::of(Builder::User);
+    lab.add_busybox();
+    // Files of another id, in a directory that only that id may enter.
+    let text = "FROM busybox\nRUN mkdir /d && head -c 300000 /dev/urandom > /d/f && chown -R 7:7 /d && chmod 700 /d\n";
+    lab.build_text(text, &["-t", "app"]).success();
+    let said = du(&lab);
+    let (total, truth) = (said["total"]["total"].as_u64().unwrap(), on_disk(&lab.path("store")));
+    assert!(total.abs_diff(truth) * 100 <= truth, "forge {total}, du {truth}: {said:#}");
+    lab.forge(&["prune", "-a", "-f"]).success();
+    assert_eq!(count(&lab, "layer"), 0);
+    lab.forge(&["store", "verify"]).success();
+    assert_eq!(lab.shell("app", "stat -c %u:%a /d"), "7:700");
+    lab.forge(&["rmi", "app", "busybox"]).success();
+    assert_eq!((count(&lab, "blob"), count(&lab, "layer")), (0, 0));
+    assert!(lab.unfinished().is_empty());
 }
 
 #[test]

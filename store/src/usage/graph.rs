@@ -255,13 +255,17 @@ impl Graph {
                     let bytes = size(Kind::Context, &file);
                     self.add(Kind::Context, file, bytes, used);
                 }
-                "builds" | "listings" | "logs" => {
+                "builds" | "listings" | "logs" | "recipes" => {
                     for (inner, used) in files(&store.state_dir().join(&file))? {
                         let id = format!("{file}/{inner}");
                         let bytes = size(Kind::Log, &id);
                         let is_written = is_of_living(&inner);
                         let at = self.add(Kind::Log, id, bytes, used);
                         self.items[at].in_use = is_written;
+                        // How an image was built is kept as long as the image.
+                        let image = name(inner.split('.').next().unwrap_or_default().as_bytes());
+                        let image = image.and_then(|image| self.blobs.get(&image));
+                        self.items[at].in_image = image.is_some_and(|image| self.items[*image].in_image);
                     }
                 }
                 _ => {}
