@@ -34,6 +34,7 @@ mod registries;
 mod registry_logins;
 mod registry_settings;
 mod remote_contexts;
+mod run_mounts;
 mod running;
 mod sources;
 mod space;

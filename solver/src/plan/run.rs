@@ -21,12 +21,12 @@ impl Lowering<'_, '_> {
         let label = self.step_label(instruction)?;
         let (args, script) = self.command(run);
         let mut inputs: Vec<VertexId> = Vec::new();
-        let mounts = run
-            .mounts
-            .iter()
-            .enumerate()
-            .map(|(place, mount)| self.mount(place, mount, &mut inputs))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut agents = 0;
+        let mut mounts = Vec::new();
+        for mount in &run.mounts {
+            mounts.push(self.mount(agents, mount, &mut inputs)?);
+            agents += usize::from(mount.value.kind == MountKind::Ssh);
+        }
         let network = run.network.as_ref().map_or(self.planner.options.network, |network| network.value);
         let security = run.security.as_ref().map_or(Security::Sandbox, |security| security.value);
         let devices = run.devices.iter().map(|device| self.device(device)).collect::<Result<Vec<_>, _>>()?;
@@ -168,13 +168,13 @@ impl Lowering<'_, '_> {
 
     fn mount(
         &mut self,
-        place: usize,
+        agents: usize,
         written: &Spanned<Mount>,
         inputs: &mut Vec<VertexId>,
     ) -> Result<MountOp, PlanProblem> {
         let span = written.span;
         let mount = self.expanded(written)?;
-        let target = self.mount_target(place, &mount, span)?;
+        let target = self.mount_target(agents, &mount, span)?;
         self.check_bind(&mount, span)?;
         let input = self.mount_input(&mount, span)?.map(|vertex| {
             inputs.push(vertex);
@@ -232,10 +232,11 @@ impl Lowering<'_, '_> {
         })
     }
 
-    fn mount_target(&self, place: usize, mount: &Mount, span: Span) -> Result<String, PlanProblem> {
+    /// Where a mount goes; `agents` stand before it, which numbers this one.
+    fn mount_target(&self, agents: usize, mount: &Mount, span: Span) -> Result<String, PlanProblem> {
         let Some(target) = &mount.target else {
             return Ok(match mount.kind {
-                MountKind::Ssh => format!("/run/buildkit/ssh_agent.{place}"),
+                MountKind::Ssh => format!("/run/buildkit/ssh_agent.{agents}"),
                 _ => String::new(),
             });
         };
