@@ -1,6 +1,6 @@
 //! The solver's vertices, carried out on this machine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,6 +46,8 @@ pub struct LocalExecutor<'a> {
     packed_as: Option<Compression>,
     /// Selections of stages that were hashed before in this build.
     selected: Mutex<HashMap<(Vec<LayerId>, Selection), ContentId>>,
+    /// Layers that were found to be here.
+    local: Mutex<HashSet<LayerId>>,
 }
 
 impl<'a> LocalExecutor<'a> {
@@ -66,6 +68,7 @@ impl<'a> LocalExecutor<'a> {
             cancelled: AtomicBool::new(false),
             packed_as: None,
             selected: Mutex::new(HashMap::new()),
+            local: Mutex::new(HashSet::new()),
         }
     }
 
@@ -274,11 +277,16 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn is_available(&self, snapshot: &Snapshot) -> Result<bool, WorldError> {
+        let known = || self.local.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in &snapshot.layers {
-            // A pulled layer can be pulled again.
-            if layer.pulled.is_none() && !self.store.layers().is_local(layer).map_err(trouble::of_store)? {
+            // A pulled layer can be pulled again. The others are shared by many records: each is looked for once.
+            if layer.pulled.is_some() || known().contains(&layer.id) {
+                continue;
+            }
+            if !self.store.layers().is_local(layer).map_err(trouble::of_store)? {
                 return Ok(false);
             }
+            known().insert(layer.id);
         }
         Ok(true)
     }

@@ -192,6 +192,7 @@ impl Building<'_> {
         if let Some(format) = self.args.print {
             let inspected = solver.inspect(&plan.graph, &targets);
             let inspected = inspected.map_err(|error| self.solve_failure(error, plan, &loaded))?;
+            contexts.directories.values().for_each(|context| context.remember());
             self.display.finish();
             return print_graph(plan, &inspected, format).map(|()| None);
         }
