@@ -234,3 +234,71 @@ proptest! {
         prop_assert_eq!(key(&op, &files) == key(&copy(), "files"), same);
     }
 }
+
+/// The list of what a step means, input by input: its parent, what it copies and how, where it came from.
+#[test]
+fn every_input_of_every_kind_moves_the_key() {
+    let base = |name: &str| InputKey::Made(key_of_run(RunOp { args: vec![name.into()], ..run() }));
+    let files = |text: &str| InputKey::Content(vec![content(text)]);
+    let layers = |text: &str| {
+        InputKey::Snapshot(Snapshot { layers: vec![Layer::built(LayerId::of_content(&content(text)))] })
+    };
+    let run_on = |input: InputKey| CacheKey::new(&Op::Run(Box::new(run())), &[input]);
+    let copy_of = |op: CopyOp, on: &str, from: &str| CacheKey::new(&Op::Copy(op), &[base(on), files(from)]);
+    let selecting = |edit: fn(&mut Selection)| {
+        let mut op = copy();
+        if let CopySource::Files { selection, .. } = &mut op.sources[0] {
+            edit(selection);
+        }
+        copy_of(op, "a", "f")
+    };
+    let image = |digest: &[u8]| {
+        let (reference, snapshot) = ("x".to_owned(), Snapshot::default());
+        CacheKey::new(&Op::Image(ImageOp { reference, digest: Digest::of(digest), snapshot }), &[])
+    };
+    let file = |digest: &[u8], name: &str, mtime| {
+        CacheKey::new(&Op::Http(HttpOp { digest: Digest::of(digest), name: name.into(), mtime }), &[])
+    };
+    let mounted = |edit: fn(&mut MountOp)| {
+        let mut mount = mount();
+        edit(&mut mount);
+        key_of_run(RunOp { mounts: vec![mount], ..run() })
+    };
+    let all = [
+        run_on(base("a")),
+        run_on(base("b")),
+        run_on(layers("a")),
+        run_on(layers("b")),
+        copy_of(copy(), "a", "f"),
+        copy_of(copy(), "b", "f"),
+        copy_of(copy(), "a", "g"),
+        copy_of(CopyOp { dest: "/other/".into(), ..copy() }, "a", "f"),
+        copy_of(CopyOp { chown: Some("1:2".into()), ..copy() }, "a", "f"),
+        copy_of(CopyOp { chmod: Some("755".into()), ..copy() }, "a", "f"),
+        copy_of(CopyOp { parents: true, ..copy() }, "a", "f"),
+        copy_of(CopyOp { link: true, ..copy() }, "a", "f"),
+        copy_of(CopyOp { reset_owner: false, ..copy() }, "a", "f"),
+        selecting(|selection| selection.pattern.push('x')),
+        selecting(|selection| selection.excludes.push("x".into())),
+        selecting(|selection| selection.pivot = Some(1)),
+        selecting(|selection| selection.deep_wildcards = true),
+        image(b"one"),
+        image(b"two"),
+        file(b"one", "f", 0),
+        file(b"two", "f", 0),
+        file(b"one", "g", 0),
+        file(b"one", "f", 1),
+        mounted(|_| ()),
+        mounted(|mount| mount.kind = MountKind::Tmpfs),
+        mounted(|mount| mount.target.push('x')),
+        mounted(|mount| mount.readonly = true),
+        mounted(|mount| mount.size = 1),
+        mounted(|mount| mount.mode = Some(0o700)),
+        mounted(|mount| mount.uid = 1),
+        mounted(|mount| mount.gid = 1),
+        mounted(|mount| mount.env = Some("X".into())),
+        mounted(|mount| mount.input = Some(1)),
+    ];
+    let distinct: std::collections::HashSet<CacheKey> = all.iter().copied().collect();
+    assert_eq!(distinct.len(), all.len());
+}
