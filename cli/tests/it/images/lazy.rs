@@ -27,12 +27,12 @@ fn a_base_that_no_step_reads_is_never_unpacked() {
     assert_eq!(trees(&lab), 0);
     assert!(lab.path("out/blobs/sha256").join(&layer[7..]).exists(), "the layout has the layer all the same");
 
-    // COPY --link looks at nothing below: there is one tree, its own.
+    // COPY --link looks at nothing below: its own tree at most, and none where it is packed at once.
     let lab = Lab::new();
     let context = lab.context("ctx", &[("f", "linked\n")]);
     lab.file("ctx/Dockerfile", &format!("FROM {name}\nCOPY --link f /f\nENV A=1\n"));
     lab.build(&context, &["-t", "a"]).success();
-    assert_eq!(trees(&lab), 1);
+    assert!(trees(&lab) <= 1);
     assert_eq!(lab.shell("a", "cat /f; echo $BASE"), "linked\n1");
 }
 
