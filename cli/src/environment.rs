@@ -35,7 +35,7 @@ pub fn runtime_dir(is_root: bool) -> PathBuf {
     env::var_os("XDG_RUNTIME_DIR")
         .filter(|path| !path.is_empty())
         .map(|path| PathBuf::from(path).join("forge"))
-        .unwrap_or_else(|| env::temp_dir().join(format!("forge-{}", rustix::process::getuid().as_raw())))
+        .unwrap_or_else(|| env::temp_dir().join(format!("forge-{}", forge_runner::userns::outer_uid())))
 }
 
 /// The command line, without forge's own name; none where it is no text.

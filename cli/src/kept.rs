@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use forge_solver::op::{Op, RunOp};
 use forge_solver::{Plan, Vertex, VertexId};
-use forge_store::{Snapshot, Store};
+use forge_store::{Platform, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 
 /// How many builds are kept.
@@ -79,6 +79,8 @@ pub struct KeptStage {
     pub name: String,
     /// Its files.
     pub files: Snapshot,
+    /// The machine that they are for.
+    pub platform: Platform,
     /// The environment of its RUNs.
     pub env: Vec<(String, String)>,
     /// The working directory.
@@ -114,6 +116,7 @@ impl Kept {
             self.stages.push(KeptStage {
                 name: stage.name.clone(),
                 files,
+                platform: stage.platform.clone(),
                 env,
                 workdir: stage.workdir.clone(),
                 user: stage.user.clone(),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use forge_solver::op::Ulimit;
 use forge_solver::{TroubleKind, WorldError};
-use forge_store::{Snapshot, Store};
+use forge_store::{Platform, Snapshot, Store};
 use rustix::fs::{Mode, OFlags};
 
+use crate::emulation::{Emulators, is_foreign};
 use crate::isolation::Rung;
 use crate::network::resolv_conf::hosts;
 use crate::network::{Lease, Networks, Options};
@@ -33,6 +34,8 @@ pub struct Container {
     pub user: String,
     /// The host name.
     pub hostname: String,
+    /// The machine that its programs are for.
+    pub platform: Platform,
     /// The network.
     pub network: Network,
     /// Resource limits.
@@ -110,6 +113,7 @@ pub fn run_container(
     }
     let draft = store.draft().map_err(trouble::of_store)?;
     let roots = Roots::new(store, &settings.isolation, &settings.search_path);
+    let emulators = Emulators::new(rung, &settings.search_path);
     let networks = Networks::new(Options {
         runtime_dir: settings.runtime_dir,
         search_path: settings.search_path,
@@ -147,7 +151,8 @@ pub fn run_container(
     let ended = roots.run_only(snapshot, &draft, &mut |rootfs| {
         spec.rootfs = if container.read_only { read_only(rootfs)? } else { rootfs };
         spec.mounts.clear();
-        let handles = mount_volumes(&container.volumes, &mut spec)?;
+        let mut handles = mount_volumes(&container.volumes, &mut spec)?;
+        let foreign = emulators.provide(&container.platform, &mut spec, &mut handles);
         let cgroup =
             Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
         let (stdio, ends) =
@@ -167,7 +172,10 @@ pub fn run_container(
         } else {
             pass_on(ends);
         }
-        Ok(running.wait().map(|exit| (exit, ())))
+        match (running.wait(), foreign) {
+            (Err(failure), Some(error)) if is_foreign(&failure) => Err(error),
+            (end, _) => Ok(end.map(|exit| (exit, ()))),
+        }
     });
     ended.map(|(exit, ())| exit)
 }

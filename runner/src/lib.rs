@@ -10,6 +10,7 @@ mod cgroup;
 pub mod container;
 mod devices;
 pub mod doctor;
+mod emulation;
 mod end;
 pub mod executor;
 pub mod files;

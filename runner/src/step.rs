@@ -13,6 +13,7 @@ use forge_solver::{Job, StepId, TroubleKind, WorldError};
 use forge_store::{Draft, Snapshot, Store};
 
 pub use crate::bounds::{Bounds, HostAddress};
+use crate::emulation::{Emulators, is_foreign};
 use crate::end::{End, judge};
 use crate::files::LocalContext;
 use crate::isolation::{Climbed, Rung};
@@ -105,6 +106,8 @@ struct Prepared<'a> {
     spec: SandboxSpec,
     handles: Vec<OwnedFd>,
     lease: Option<Lease<'a>>,
+    /// What to say if its program turns out to be for another machine.
+    foreign: Option<WorldError>,
     _keep: Vec<Box<dyn Keep>>,
 }
 
@@ -117,6 +120,7 @@ pub struct Steps<'a> {
     on_failure: Option<Box<dyn OnFailure>>,
     networks: Networks,
     roots: Roots<'a>,
+    emulators: Emulators,
     isolation: Climbed,
     hardened: bool,
     /// What the networks are was said.
@@ -135,6 +139,7 @@ impl<'a> Steps<'a> {
             zygote: Mutex::new(None),
             secrets: settings.secrets,
             roots: Roots::new(store, &settings.isolation, &settings.search_path),
+            emulators: Emulators::new(settings.isolation.rung, &settings.search_path),
             isolation: settings.isolation,
             hardened: settings.hardened,
             networks: Networks::new(Options {
@@ -234,7 +239,10 @@ impl<'a> Steps<'a> {
         }
         let end = running.wait();
         lock(&self.running).remove(&task.job.step);
-        Ok(end)
+        match (end, prepared.foreign) {
+            (Err(failure), Some(error)) if is_foreign(&failure) => Err(error),
+            (end, _) => Ok(end),
+        }
     }
 
     /// Everything that a step's sandbox is to have, but for its tree.
@@ -275,7 +283,8 @@ impl<'a> Steps<'a> {
         spec.env.extend(env);
         spec.mounts.extend(mounts);
         devices::add(&op.devices, &mut spec, &mut handles, job)?;
-        Ok(Prepared { spec, handles, lease, _keep: keep })
+        let foreign = self.emulators.provide(&op.platform, &mut spec, &mut handles);
+        Ok(Prepared { spec, handles, lease, foreign, _keep: keep })
     }
 
     /// Refuses what the rung cannot give, and says once what it lacks.
@@ -330,7 +339,10 @@ impl<'a> Steps<'a> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(WorldError::new(TroubleKind::Cancelled, "cancelled"));
         }
-        Ok(end.map(|exit| End { exit, out_of_pids, output }))
+        match (end, prepared.foreign) {
+            (Err(failure), Some(error)) if is_foreign(&failure) => Err(error),
+            (end, _) => Ok(end.map(|exit| End { exit, out_of_pids, output })),
+        }
     }
 
     fn spawn(

@@ -38,7 +38,8 @@ pub fn run(session: &Session, args: &Run) -> Result<(), Failure> {
     let volumes = volumes::read(args)?;
     let store = session.store_for_steps()?;
     let image = image(&store, &args.image, &args.registry)?;
-    let container = Container { volumes, ..container(&image.config.config, args)? };
+    let platform = image.config.platform();
+    let container = Container { volumes, platform, ..container(&image.config.config, args)? };
     let files = snapshot(&image.manifest, &image.config)?;
     let settings = settings(session, bounds, args.isolation.hardened);
     let exit =
@@ -145,6 +146,7 @@ fn container(config: &RuntimeConfig, args: &Run) -> Result<Container, Failure> {
         hostname,
         ulimits: args.step.ulimits()?,
         shm_size: args.step.shm_size()?,
+        platform: Platform::host(),
         volumes: Vec::new(),
         read_only: args.read_only,
         interactive: args.interactive,

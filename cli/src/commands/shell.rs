@@ -5,7 +5,7 @@ use forge_runner::container::run_container;
 use forge_runner::spec::Network;
 use forge_runner::terminal;
 use forge_solver::plan::Env;
-use forge_store::{Snapshot, Store};
+use forge_store::{Platform, Snapshot, Store};
 
 use super::{Session, run};
 use crate::args::{NetworkMode, Shell};
@@ -33,6 +33,7 @@ pub fn shell(session: &Session, args: &Shell) -> Result<(), Failure> {
         cwd: place.cwd,
         user: args.user.clone().unwrap_or(place.user),
         hostname,
+        platform: place.platform,
         network: match args.network {
             NetworkMode::Default => Network::Default,
             NetworkMode::None => Network::None,
@@ -54,6 +55,7 @@ pub fn shell(session: &Session, args: &Shell) -> Result<(), Failure> {
 /// Where the shell opens.
 struct Place {
     files: Snapshot,
+    platform: Platform,
     env: Env,
     cwd: String,
     user: String,
@@ -62,7 +64,13 @@ struct Place {
 impl Place {
     fn of_stage(stage: KeptStage) -> Self {
         say(&format!("stage {} of the last build; nothing of what you do here is kept", stage.name));
-        Self { files: stage.files, env: Env(stage.env), cwd: stage.workdir, user: stage.user }
+        Self {
+            files: stage.files,
+            platform: stage.platform,
+            env: Env(stage.env),
+            cwd: stage.workdir,
+            user: stage.user,
+        }
     }
 
     fn of_image(store: &Store, args: &Shell) -> Result<Self, Failure> {
@@ -73,7 +81,14 @@ impl Place {
             env.set("PATH", forge_solver::plan::DEFAULT_PATH);
         }
         let cwd = if config.working_dir.is_empty() { "/".into() } else { config.working_dir.clone() };
-        Ok(Self { files: snapshot(&image.manifest, &image.config)?, env, cwd, user: config.user.clone() })
+        let platform = image.config.platform();
+        Ok(Self {
+            files: snapshot(&image.manifest, &image.config)?,
+            platform,
+            env,
+            cwd,
+            user: config.user.clone(),
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use super::NetworkError;
 use super::namespace::{Bare, Namespace};
 use super::netlink::Netlink;
-use crate::userns::find_program;
+use crate::userns::{self, find_program};
 
 const TABLE: &str = "forge_build";
 const INTERFACE_PREFIX: &str = "forge";
@@ -50,6 +50,10 @@ impl Nat {
             search_path: search_path.to_owned(),
             package: "nftables",
         })?;
+        // Root of a namespace of a user's: the host's network is not its own to change, and no lock is needed to know it.
+        if !userns::is_first() {
+            File::options().write(true).open(FORWARDING).map_err(unusable)?;
+        }
         let directory = runtime_dir.join("network");
         fs::create_dir_all(&directory).map_err(NetworkError::kernel("create network runtime directory"))?;
         let (setup, users) =
@@ -154,14 +158,17 @@ fn lock_for_setup(directory: &Path) -> io::Result<(File, File)> {
     Ok((setup, users))
 }
 
-/// Says whether the host forwarded before any forge came, and makes it forward.
-fn turn_on_forwarding(directory: &Path) -> Result<bool, NetworkError> {
-    let note = directory.join("ip_forward");
-    let unusable = |error| NetworkError::Unusable {
+fn unusable(error: io::Error) -> NetworkError {
+    NetworkError::Unusable {
         path: FORWARDING.into(),
         error,
         remedy: "forwarding must be allowed for a build network of its own",
-    };
+    }
+}
+
+/// Says whether the host forwarded before any forge came, and makes it forward.
+fn turn_on_forwarding(directory: &Path) -> Result<bool, NetworkError> {
+    let note = directory.join("ip_forward");
     if fs::read_to_string(&note).is_ok_and(|value| value.trim() == "0") {
         fs::write(FORWARDING, "1").map_err(unusable)?;
         return Ok(false);

@@ -155,9 +155,7 @@ fn resource(name: &str) -> Option<Resource> {
 /// first user namespace.
 pub(crate) fn ceiling(name: &str) -> Option<u64> {
     let of_this_process = resource(name).and_then(|resource| getrlimit(resource).maximum)?;
-    let first_namespace = std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    let may = first_namespace
+    let may = crate::userns::is_first()
         && capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
     if may { None } else { Some(of_this_process) }
 }

@@ -257,6 +257,29 @@ fn become_root() -> Result<(), UsernsError> {
     sys::set_user_ids(0).map_err(failed)
 }
 
+/// Whether this is the first user namespace: there, every id is mapped to itself.
+#[must_use]
+pub fn is_first() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// The user id that this process has outside its own user namespace.
+#[must_use]
+pub fn outer_uid() -> u32 {
+    let own = rustix::process::getuid().as_raw();
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let ranges = map.lines().filter_map(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        <[u32; 3]>::try_from(numbers).ok()
+    });
+    let outside = |[inside, outside, count]: [u32; 3]| {
+        let at = own.checked_sub(inside).filter(|at| *at < count)?;
+        outside.checked_add(at)
+    };
+    ranges.filter_map(outside).next().unwrap_or(own)
+}
+
 /// Finds a program in the directories of `search_path` (the form of `PATH`).
 pub(crate) fn find_program(name: &str, search_path: &str) -> Option<PathBuf> {
     search_path

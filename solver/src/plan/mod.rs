@@ -30,6 +30,7 @@ pub use stage::{DEFAULT_PATH, HistoryLine, StageState};
 
 use forge_parser::Parsed;
 use forge_parser::check::Warning;
+use forge_store::Platform;
 
 use crate::world::World;
 use crate::{Graph, TroubleKind, VertexId};
@@ -64,6 +65,8 @@ pub struct StageEnd {
     pub name: String,
     /// Its files.
     pub files: VertexId,
+    /// The machine that they are for.
+    pub platform: Platform,
     /// What its RUNs have in their environment.
     pub env: Vec<(String, String)>,
     /// The working directory.

@@ -231,6 +231,7 @@ impl<'a> Planner<'a> {
             Some(StageEnd {
                 name: self.stage_name(index),
                 files: state.files,
+                platform: state.platform.clone(),
                 env: state.env.0.clone(),
                 workdir: state.workdir().to_owned(),
                 user: state.image.config.user.clone(),
