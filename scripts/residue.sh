@@ -17,6 +17,13 @@ if [ -z "${RESIDUE_INSIDE:-}" ]; then
   trap 'rm -rf "$work"' EXIT
   chmod 755 "$work"
   cp "$forge" "$work/forge"
+  # A cgroup of our own: other forges at work on this machine tidy up where they are.
+  cgroup=/sys/fs/cgroup
+  [ ! -d "$cgroup/pids" ] || cgroup=$cgroup/pids
+  cgroup=$cgroup/residue.$$
+  if mkdir "$cgroup" 2>/dev/null && echo $$ > "$cgroup/cgroup.procs"; then
+    trap 'echo $$ > "${cgroup%/*}/cgroup.procs"; rmdir "$cgroup"; rm -rf "$work"' EXIT
+  fi
   RESIDUE_INSIDE=$work unshare --pid --fork --kill-child --mount-proc --mount --net --propagation private \
     bash "$0" "$builds" "$work/forge"
   exit
@@ -25,7 +32,7 @@ fi
 work=$RESIDUE_INSIDE
 mount -t tmpfs -o mode=755 none /run
 ip link set lo up
-mkdir -p "$work/tmp" "$work/root" "$work/ctx" "$work/pids"
+mkdir -p "$work/tmp" "$work/root" "$work/ctx" "$work/err"
 install -d -o "$user" -g "$user" "$work/user"
 chmod 1777 "$work/tmp"
 install -D /bin/busybox "$work/base/bin/busybox"
@@ -58,17 +65,16 @@ one() {
   how=$(set -- ok failing cancelled; shift $((n % 3)); echo "$1")
   who=$(set -- root user; shift $((n % 2)); echo "$1")
   as "$who" "$forge" --root "$work/$who/store" build -q --build-arg N="$n" --build-arg HOW="$how" "$work/ctx" \
-    >/dev/null 2>"$work/pids/$n.err" &
+    >/dev/null 2>"$work/err/$n" &
   local pid=$! code=0
-  echo "$pid" > "$work/pids/$n"
   if [ "$how" = cancelled ]; then
     sleep "0.$((n % 7 + 1))"
     kill -"$(set -- INT TERM HUP; shift $((n % 3)); echo "$1")" "$pid" 2>/dev/null || true
   fi
   wait "$pid" || code=$?
   case $how.$code in
-    ok.0 | failing.1 | cancelled.129 | cancelled.130 | cancelled.143) rm "$work/pids/$n.err" ;;
-    *) echo "build $n ($how, $who) ended with $code: $(tail -n1 "$work/pids/$n.err")" ;;
+    ok.0 | failing.1 | cancelled.129 | cancelled.130 | cancelled.143) rm "$work/err/$n" ;;
+    *) echo "build $n ($how, $who) ended with $code: $(tail -n1 "$work/err/$n")" ;;
   esac
 }
 
@@ -79,7 +85,7 @@ done
 began=$(date +%s)
 for n in $(seq "$builds"); do
   one "$n" &
-  # Two at a time: some overlap, and pids are told apart by the files.
+  # Two at a time, for some overlap.
   [ $((n % 2)) -ne 0 ] || wait
 done
 wait
@@ -87,7 +93,7 @@ took=$(($(date +%s) - began))
 
 problems=0
 left() { [ -z "$2" ] || { problems=1; printf 'left: %s:\n%s\n' "$1" "$2"; }; }
-left "wrong ends" "$(cat "$work"/pids/*.err 2>/dev/null | head -n 20)"
+left "wrong ends" "$(cat "$work"/err/* 2>/dev/null | head -n 20)"
 # This shell, and what it starts to look.
 left processes "$(ps -e -o pid=,comm=,args= | awk '$2 != "bash" && $2 != "ps" && $2 != "awk"')"
 left mounts "$(diff <(echo "$mounts") <(sort /proc/self/mountinfo) | grep '^[<>]' || true)"
@@ -95,11 +101,7 @@ left interfaces "$(ip -o link | grep -v ' lo:' || true)"
 left "nftables tables" "$(nft list tables 2>/dev/null || true)"
 left namespaces "$(for type in mnt net ipc uts cgroup user time; do
   readlink /proc/[0-9]*/ns/$type 2>/dev/null | sort -u | tail -n +2; done)"
-# cgroups are named by the process id that forge had, inside and outside the same only by chance: look for dead owners.
-pids=$(cat "$work"/pids/* 2>/dev/null | sort -u)
-left cgroups "$(find /sys/fs/cgroup -type d -path '*/forge/*' -name '[0-9]*.[0-9]*' 2>/dev/null \
-  | awk -F/ -v pids="$pids" 'BEGIN { n = split(pids, p, "\n"); for (i = 1; i <= n; i++) mine[p[i]] = 1 }
-      { split($NF, name, "."); if (name[1] in mine) print }' || true)"
+left cgroups "$(find /sys/fs/cgroup -type d -name "*.*.$(readlink /proc/self/ns/pid | tr -dc 0-9)" 2>/dev/null)"
 left "temporary files" "$(find "$work/tmp" -mindepth 1; find "$work"/*/store/tmp "$work"/*/store/ingest -mindepth 1 2>/dev/null)"
 left "runtime files" "$(find /run -type f ! -name '*.lock' ! -name 'subnet.*')"
 [ "$problems" -eq 0 ] || exit 1

@@ -1,7 +1,7 @@
 //! An own cgroup for each sandbox, so that what a step may use is bounded: on v1, hybrid and v2 hosts.
 //!
 //! ```text
-//! <controller's mount>/<forge's own cgroup>/forge/<pid>.<n>
+//! <controller's mount>/<forge's own cgroup>/forge/<pid>.<n>.<pid namespace>
 //! ```
 //!
 //! On v2 a cgroup that has processes of its own can hand no controller down. There the family stands below the root
@@ -212,7 +212,7 @@ impl Place {
     /// A parent that begins with a slash counts from the root of each hierarchy, others from forge's own cgroup.
     fn new(parent: Option<&str>, number: u64) -> Result<Place, CgroupError> {
         use std::path::Component::{Normal, RootDir};
-        let name = format!("{}.{number}", std::process::id());
+        let name = format!("{}.{number}.{}", std::process::id(), pid_namespace());
         let Some(text) = parent else { return Ok(Place { parent: None, name }) };
         let path = PathBuf::from(text);
         let plain = path.components().all(|component| matches!(component, Normal(_) | RootDir));
@@ -299,22 +299,43 @@ fn remove(directory: &Path) {
     }
 }
 
-/// Removes the cgroups of forge processes that are no more.
+/// The number of this process's PID namespace: containers may share cgroups, and count their processes apart.
+fn pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    static NUMBER: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *NUMBER.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino()))
+}
+
+/// Removes the cgroups of forge processes of this PID namespace that are no more.
 fn sweep(family: &Path) {
     let Ok(entries) = fs::read_dir(family) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let owner =
-            name.to_str().and_then(|name| name.split_once('.')).and_then(|(pid, _)| pid.parse::<u32>().ok());
+        let owner = name.to_str().and_then(|name| owner_of(name, pid_namespace()));
         if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
+/// The process that made a sandbox's cgroup, if its id means anything in this PID namespace.
+fn owner_of(name: &str, namespace: u64) -> Option<u32> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let [pid, _, of] = parts[..] else { return None };
+    if of.parse() == Ok(namespace) { pid.parse().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_of_another_container_is_nobodys_to_judge() {
+        assert_eq!(owner_of("123.4.4026531836", 4_026_531_836), Some(123));
+        assert_eq!(owner_of("123.4.4026531836", 4_026_532_000), None);
+        assert_eq!(owner_of("123.4", 4_026_531_836), None);
+        assert_eq!(owner_of("other", 0), None);
+    }
 
     #[test]
     fn a_parent_may_not_climb() {
