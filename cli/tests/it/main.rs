@@ -27,6 +27,7 @@ mod judges;
 mod limits;
 mod loading;
 mod locking;
+mod matrix;
 mod outputs;
 mod permissions;
 mod progress;
