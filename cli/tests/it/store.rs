@@ -71,6 +71,7 @@ fn the_store_is_where_root_or_the_environment_says() {
     let lab = Lab::new();
     let info = lab.forge(&["info"]).success();
     assert!(info.contains(&format!("store        {}\n", lab.at("store"))), "{info}");
+    assert!(info.contains("  line of a Dockerfile                         1 MiB\n"), "{info}");
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_forge"));
     command.arg("info").env_clear().env("FORGE_ROOT", lab.path("elsewhere"));
     let info = String::from_utf8(command.output().unwrap().stdout).unwrap();
