@@ -1,6 +1,7 @@
 //! `forge build`: load, plan, solve, export, print the digest.
 
 mod call;
+mod carry_out;
 mod export;
 mod keep;
 mod request;
@@ -11,38 +12,31 @@ use std::sync::Arc;
 
 use forge_exporter::Images;
 use forge_parser::{Warning, redacted};
-use forge_registry::Reference;
-use forge_runner::executor::LocalExecutor;
 use forge_runner::files::LocalContext;
 use forge_runner::sources::Sources;
 use forge_runner::sources::git::GitSettings;
-use forge_runner::step::Settings;
-use forge_solver::explain::Explainer;
-use forge_solver::print::Inspected;
-use forge_solver::{Executor, Jobs, Named, Plan, SolveError, Solver, VertexId};
+use forge_solver::{Named, Plan};
 use forge_store::Store;
 use forge_store::gc::{Disk, Limits};
 
 use self::call::Method;
-use self::export::Export;
+use self::carry_out::{Planned, tail};
 use self::request::Request;
 use super::{Session, print};
-use crate::args::{Build, PrintFormat, ProgressMode};
+use crate::args::{Build, ProgressMode};
 use crate::contexts::{CONTEXT, MainContext, NamedContexts, NamedSource, Place};
 use crate::diagnostics::Report;
 use crate::disk_flags::GcFlags;
 use crate::dockerfile::{self, Home, LoadedDockerfile};
 use crate::downloads::Downloads;
 use crate::failure::{Failure, Kind};
-use crate::history::{History, KeptBuild, Subject};
 use crate::kept::Recorder;
-use crate::local::{Fetcher, LocalWorld};
+use crate::local::LocalWorld;
 use crate::locking::{Beside, Locking};
-use crate::progress::{Display, for_terminal, say};
-use crate::records::StoreRecords;
+use crate::progress::{Display, say};
 use crate::registries::Registries;
 use crate::steps::Steps;
-use crate::{environment, ignore_files, signals};
+use crate::{environment, ignore_files};
 
 /// Builds an image.
 pub fn build(session: &Session, args: &Build) -> Result<(), Failure> {
@@ -149,7 +143,6 @@ impl Building<'_> {
         let platforms = &self.request.wanted.platforms;
         let plans = forge_solver::plan_platforms(&parsed, &self.request.options, platforms, world)
             .map_err(|problems| self.plan_failure(problems, &loaded))?;
-        let targets: Vec<VertexId> = plans.iter().map(|plan| plan.target).collect();
         // All have the same graph, and warn of the same Dockerfile.
         let plan = &plans[0];
         let warnings = dockerfile::all_warnings(&parsed, plan);
@@ -167,73 +160,24 @@ impl Building<'_> {
         }
         self.request.wanted.check_epoch(plan.epoch)?;
         self.say_unused(plan);
-        let fetcher = Fetcher { store: self.store, registries: &registries, display: self.display.clone() };
-        let executor =
-            LocalExecutor::new(self.store, contexts.directories.clone(), &fetcher, &sources, self.settings())
-                .packing(self.request.wanted.packed_at_once());
-        let what = self.identity(&loaded, plan);
-        let history = History::of(self.store);
-        let last = history.last(&what).unwrap_or_default();
-        let listing = |content: &str| {
-            let mut directories = contexts.directories.values();
-            directories.find_map(|context| context.listing_of(content)).or_else(|| history.listing(content))
-        };
-        let explainer = Explainer::new(&last.log, what.platform.clone(), &listing);
-        let records = StoreRecords(self.store);
-        let solver = Solver {
+        let planned = Planned {
+            context: &context,
+            loaded: &loaded,
+            contexts: &contexts,
+            plans: &plans,
+            warnings: &warnings,
             world,
-            executor: &executor,
-            records: &records,
-            events: &**self.display,
-            jobs: self.args.jobs.map_or_else(default_jobs, Jobs::at_most),
-            explainer: Some(&explainer),
-            cancelled: &|| false,
+            sources: &sources,
+            registries: &registries,
         };
         if let Some(format) = self.args.print {
-            let inspected = solver.inspect(&plan.graph, &targets);
-            let inspected = inspected.map_err(|error| self.solve_failure(error, plan, &loaded))?;
-            contexts.directories.values().for_each(|context| context.remember());
-            self.display.finish();
-            return print_graph(plan, &inspected, format).map(|()| None);
+            return self.show(&planned, format).map(|()| None);
         }
-        let solved = signals::cancelling(&|| executor.cancel(), |cancelled| {
-            Solver { cancelled, ..solver }.solve(&plan.graph, &targets)
-        });
-        contexts.directories.values().for_each(|context| context.remember());
-        self.keep(&context, &loaded, &plans, &solver, &solved);
-        let solved = solved.map_err(|error| self.solve_failure(error, plan, &loaded))?;
-        let export = Export {
-            building: self,
-            plans: &plans,
-            solved: &solved,
-            registries: &registries,
-            fetcher: &fetcher,
-            warnings: &warnings,
-            dockerfile: &loaded,
-        };
-        let kept = KeptBuild {
-            names: self.request.names.iter().map(Reference::canonical).collect(),
-            dockerfile: loaded.source.name.clone(),
-            target: plan.target_name.clone(),
-            log: solved.log().clone(),
-        };
-        history.keep(&what, &kept, contexts.directories.values().map(|context| &**context));
-        let images = steps.internal(&**self.display, "exporting to image", |step| export.run(step))?;
+        let images = self.carry_out(&planned, &steps)?;
         locking.keep(&locked)?;
         self.display.finish();
         self.say_warnings(&warnings, &loaded);
         Ok(images)
-    }
-
-    /// What is built, so that the next build of it meets this one.
-    fn identity(&self, loaded: &LoadedDockerfile, plan: &Plan) -> Subject {
-        let context = Path::new(&self.args.context);
-        let context = context.canonicalize().unwrap_or_else(|_| context.to_owned());
-        let platforms: Vec<String> = self.request.wanted.platforms.iter().map(ToString::to_string).collect();
-        Subject {
-            what: format!("{} {} {}", context.display(), loaded.source.name, plan.target_name),
-            platform: platforms.join(","),
-        }
     }
 
     fn locking(&self, context: &MainContext, loaded: &LoadedDockerfile) -> Result<Locking, Failure> {
@@ -343,51 +287,12 @@ impl Building<'_> {
         LocalContext::open(&dir, ignore, &self.store.state_dir()).map_err(of_files)
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
-            runtime_dir: self.session.runtime_dir(),
-            isolation: self.session.identity.isolation.clone(),
-            hardened: self.args.isolation.hardened,
-            search_path: environment::search_path().to_string_lossy().into_owned(),
-            secrets: self.request.secrets.clone(),
-            bounds: self.request.bounds.clone(),
-            on_failure: keep::on_failure(self.args, self.display),
-        }
-    }
-
     fn plan_failure(&self, problems: Vec<forge_solver::PlanProblem>, loaded: &LoadedDockerfile) -> Failure {
         let kind = problems.first().map_or(Kind::Input, |problem| problem.kind.into());
         let draw = |p: &forge_solver::PlanProblem| {
             loaded.source.error(&Report { message: &p.message, span: p.span, hint: p.hint.as_deref() })
         };
         Failure { kind, reports: problems.iter().map(draw).collect() }
-    }
-
-    fn solve_failure(&self, error: SolveError, plan: &Plan, loaded: &LoadedDockerfile) -> Failure {
-        let SolveError { vertex, error } = error;
-        if let Some(signal) = signals::received() {
-            return Failure {
-                kind: Kind::Signal(signal),
-                reports: vec!["error: stopped by the user".into()],
-            };
-        }
-        let vertex = vertex.map(|id| plan.graph.vertex(id));
-        let mut report = String::new();
-        if !error.output.is_empty() {
-            let label = vertex.map_or("", |vertex| &vertex.label);
-            report.push_str(&tail(label, &error.output));
-        }
-        let span = vertex.and_then(|vertex| vertex.span);
-        let drawn = Report { message: &error.message, span, hint: error.hint.as_deref() };
-        report.push_str(&loaded.source.error(&drawn));
-        Failure { kind: error.kind.into(), reports: vec![report] }
-    }
-}
-
-fn print_graph(plan: &Plan, inspected: &[Inspected], format: PrintFormat) -> Result<(), Failure> {
-    match format {
-        PrintFormat::Dot => print(forge_solver::print::dot(&plan.graph, inspected).trim_end()),
-        PrintFormat::Json => print(&format!("{:#}", forge_solver::print::json(&plan.graph, inspected))),
     }
 }
 
@@ -400,22 +305,6 @@ pub fn git_settings() -> GitSettings {
     }
 }
 
-/// How many lines of a failed step's output are repeated below it.
-const TAIL_LINES: usize = 20;
-
-/// The last of what a failed step said.
-fn tail(label: &str, output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(output);
-    let lines: Vec<&str> = text.lines().collect();
-    let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-    let last: Vec<String> = last.iter().map(|line| for_terminal(line)).collect();
-    format!("------\n > {}:\n{}\n------\n", for_terminal(label), last.join("\n"))
-}
-
 fn of_files(error: forge_runner::files::FilesError) -> Failure {
     forge_runner::trouble::of_files(error).into()
-}
-
-fn default_jobs() -> Jobs {
-    Jobs::for_cores(std::thread::available_parallelism().map_or(1, usize::from))
 }
