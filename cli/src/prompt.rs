@@ -32,8 +32,9 @@ impl Terminal {
 
     /// Asks for a line without showing it. The terminal is as before when this returns, Ctrl-C included.
     pub fn ask_secret(&self, question: &str) -> io::Result<String> {
-        (&self.device).write_all(question.as_bytes())?;
+        // Before the question: what is typed at once must not be shown either.
         let quiet = Quiet::begin(&self.device)?;
+        (&self.device).write_all(question.as_bytes())?;
         let answer = self.read_unseen();
         drop(quiet);
         (&self.device).write_all(b"\n")?;
