@@ -54,6 +54,6 @@ mod tests {
         assert_eq!(reserved(160 << 20), 10 << 20);
         assert_eq!(reserved(16 * GIB), GIB);
         assert_eq!(reserved(20 * GIB), GIB);
-        assert_eq!(reserved(1000 * GIB) / GIB, 49);
+        assert_eq!(reserved(1000 * GIB), 50 * GIB);
     }
 }
