@@ -229,8 +229,15 @@ impl Networks {
 impl Drop for Networks {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.idle.clear();
-        state.nat.take();
+        let (idle, nat) = (std::mem::take(&mut state.idle), state.nat.take());
+        // The kernel waits for tens of milliseconds before an interface is gone, once for all that go together.
+        std::thread::scope(|scope| {
+            for namespace in idle {
+                // Without a thread to be had, it is dropped here.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, move || drop(namespace));
+            }
+            drop(nat);
+        });
     }
 }
 
