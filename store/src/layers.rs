@@ -13,7 +13,7 @@ mod seal;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::At;
 use crate::index::{Index, Table, agrees, now_ms, sum};
@@ -47,6 +47,8 @@ pub struct Layers {
     xattrs: OverlayXattrs,
     /// Trees that this forge made or checked.
     fresh: Mutex<HashSet<LayerId>>,
+    /// Trees that were found here, and are held since.
+    held: Mutex<HashSet<LayerId>>,
 }
 
 impl Layers {
@@ -59,8 +61,8 @@ impl Layers {
         session: Arc<LazySession>,
         xattrs: OverlayXattrs,
     ) -> Self {
-        let (dir, fresh) = (root.join("layers"), Mutex::default());
-        Self { dir, index, blobs, locks, leases, session, xattrs, fresh }
+        let (dir, fresh, held) = (root.join("layers"), Mutex::default(), Mutex::default());
+        Self { dir, index, blobs, locks, leases, session, xattrs, fresh, held }
     }
 
     /// How overlayfs' marks are written in this store's trees.
@@ -71,6 +73,22 @@ impl Layers {
     /// The layer's tree, if there is one: the index knows it, and its directory has not gone. From now on the layer
     /// stays as long as this forge lives.
     pub fn tree(&self, id: &LayerId) -> Result<Option<PathBuf>, StoreError> {
+        // A deep stack is asked for layer by layer in each step.
+        if self.held().contains(id) {
+            return Ok(Some(self.path(id)));
+        }
+        let path = self.find_tree(id)?;
+        if path.is_some() {
+            self.held().insert(*id);
+        }
+        Ok(path)
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<LayerId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find_tree(&self, id: &LayerId) -> Result<Option<PathBuf>, StoreError> {
         let hex = id.hex();
         self.leases.hold([&hex])?;
         let used = self.index.row("SELECT used FROM trees WHERE layer = ?1", [&hex], |row| row.get(0))?;

@@ -126,6 +126,7 @@ impl Layers {
     /// Drops a tree; the layer's blobs stay.
     pub(crate) fn drop_tree(&self, id: &LayerId) -> Result<(), StoreError> {
         let _lock = self.lock(id)?;
+        self.held().remove(id);
         self.index.execute(Table::Trees.delete(), [id.hex()])?;
         let draft = self.session.with(|session| session.draft())?;
         let aside = draft.tree().join("damaged");
