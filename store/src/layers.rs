@@ -74,14 +74,15 @@ impl Layers {
     /// stays as long as this forge lives.
     pub fn tree(&self, id: &LayerId) -> Result<Option<PathBuf>, StoreError> {
         // A deep stack is asked for layer by layer in each step.
-        if self.held().contains(id) {
-            return Ok(Some(self.path(id)));
+        let path = self.path(id);
+        if self.held().contains(id) && path.exists() {
+            return Ok(Some(path));
         }
-        let path = self.find_tree(id)?;
-        if path.is_some() {
+        let found = self.find_tree(id)?;
+        if found.is_some() {
             self.held().insert(*id);
         }
-        Ok(path)
+        Ok(found)
     }
 
     fn held(&self) -> MutexGuard<'_, HashSet<LayerId>> {
