@@ -119,7 +119,7 @@ pub struct Build {
     pub build_args: Vec<String>,
 
     /// What stands for a stage, an image or a --from of this name: a directory, docker-image://REFERENCE,
-    /// oci-layout://DIR[:TAG], a URL or a git repository (repeatable)
+    /// `oci-layout://DIR[:TAG]`, a URL or a git repository (repeatable)
     #[arg(long = "build-context", value_name = "NAME[::PLATFORM]=SOURCE")]
     pub build_contexts: Vec<String>,
 
@@ -314,7 +314,7 @@ pub struct Run {
     #[arg(short, long = "volume", value_name = "HOST:CONTAINER[:ro]")]
     pub volumes: Vec<String>,
 
-    /// The same, or memory, written at length: type=bind,source=PATH,target=PATH[,readonly] (repeatable)
+    /// The same, or memory, written at length: `type=bind,source=PATH,target=PATH[,readonly]` (repeatable)
     #[arg(long = "mount", value_name = "SPEC")]
     pub mounts: Vec<String>,
 

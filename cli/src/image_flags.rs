@@ -10,7 +10,7 @@ pub struct ImageFlags {
     #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
     pub platforms: Vec<String>,
 
-    /// Annotate manifests, indexes and what names them: [TYPE[,TYPE][[PLATFORM]]:]KEY=VALUE, TYPE being manifest, index, manifest-descriptor or index-descriptor (repeatable)
+    /// Annotate manifests, indexes and what names them: `[TYPE[,TYPE][[PLATFORM]]:]KEY=VALUE`, TYPE being manifest, index, manifest-descriptor or index-descriptor (repeatable)
     #[arg(long = "annotation", value_name = "[TYPE:]KEY=VALUE")]
     pub annotations: Vec<String>,
 

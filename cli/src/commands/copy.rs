@@ -31,7 +31,7 @@ use crate::steps::Steps;
 /// `forge copy`.
 #[derive(Debug, Args)]
 pub struct Copy {
-    /// From: NAME of the store, docker://NAME, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE
+    /// From: NAME of the store, docker://NAME, `oci:DIR[:TAG]`, oci-archive:FILE, docker-archive:FILE
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// To: the same, or docker-daemon:NAME, containers-storage:NAME, containerd:NAME
