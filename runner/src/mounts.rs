@@ -191,7 +191,7 @@ fn cache(
         _ => mount.sharing,
     };
     let (dir, lock) = claim(store, mount, sharing, &name)?;
-    mounted.keep.extend(lock.map(|lock| Box::new(lock) as Box<dyn Keep>));
+    mounted.keep.push(Box::new(lock));
     if !dir.exists() {
         // Two steps may get here at once: the loser uses what the winner made.
         let _making = store.locks().lock(&format!("make-cache-{name}")).map_err(trouble::of_store)?;
@@ -209,29 +209,29 @@ fn claim(
     mount: &MountOp,
     sharing: Sharing,
     name: &str,
-) -> Result<(PathBuf, Option<Lock>), WorldError> {
+) -> Result<(PathBuf, Lock), WorldError> {
     let caches = store.state_dir().join("caches");
     std::fs::create_dir_all(&caches).map_err(|e| io_trouble("create", &caches, &e))?;
     let place = |name: &str| {
         store.cache_mount(name, &format!("{} (id {})", mount.target, mount.id)).map_err(trouble::of_store)
     };
-    match sharing {
-        Sharing::Shared => Ok((place(name)?, None)),
-        Sharing::Locked => {
-            let lock = store.locks().lock(&format!("cache-{name}")).map_err(trouble::of_store)?;
-            Ok((place(name)?, Some(lock)))
-        }
-        Sharing::Private => {
-            for n in 0.. {
-                let own = if n == 0 { name.to_owned() } else { format!("{name}.{n}") };
-                let lock = store.locks().try_lock(&format!("cache-{own}")).map_err(trouble::of_store)?;
-                if let Some(lock) = lock {
-                    return Ok((place(&own)?, Some(lock)));
-                }
-            }
-            unreachable!("one of all numbers is free")
+    if sharing == Sharing::Locked {
+        let lock = store.locks().lock(&format!("cache-{name}")).map_err(trouble::of_store)?;
+        return Ok((place(name)?, lock));
+    }
+    // As BuildKit: who finds the directory taken by somebody who wants it alone gets another one.
+    for n in 0.. {
+        let own = if n == 0 { name.to_owned() } else { format!("{name}.{n}") };
+        let lock = format!("cache-{own}");
+        let taken = match sharing {
+            Sharing::Private => store.locks().try_lock(&lock),
+            _ => store.locks().try_lock_shared(&lock),
+        };
+        if let Some(lock) = taken.map_err(trouble::of_store)? {
+            return Ok((place(&own)?, lock));
         }
     }
+    unreachable!("one of all numbers is free")
 }
 
 fn fill_cache(

@@ -32,6 +32,11 @@ impl Locks {
         self.take(name, FlockOperation::NonBlockingLockExclusive)
     }
 
+    /// Shares the lock `name` with others who do the same, unless somebody holds it for itself.
+    pub fn try_lock_shared(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.take(name, FlockOperation::NonBlockingLockShared)
+    }
+
     fn take(&self, name: &str, how: FlockOperation) -> Result<Option<Lock>, StoreError> {
         let path = self.dir.join(name);
         loop {
@@ -49,7 +54,7 @@ impl Locks {
             }
             // The holder before us removed the file while we waited: what we hold has no name any more.
             if is_at(&file, &path).at("stat", &path)? {
-                return Ok(Some(Lock { path, _file: file }));
+                return Ok(Some(Lock { path, file }));
             }
         }
     }
@@ -68,12 +73,37 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Before the descriptor closes: whoever waits sees that the name is gone and tries again.
-        let _ = fs::remove_file(&self.path);
+        // Others may share it: the last one removes the name.
+        if flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // Before the descriptor closes: whoever waits sees that the name is gone and tries again.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_lock_keeps_out_who_wants_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("locks")).unwrap();
+        let locks = Locks::new(dir.path());
+        let share = || locks.try_lock_shared("x").unwrap();
+        let (one, two) = (share().unwrap(), share().unwrap());
+        assert!(locks.try_lock("x").unwrap().is_none());
+        drop(one);
+        assert!(locks.try_lock("x").unwrap().is_none(), "the other one still shares it");
+        drop(two);
+        let alone = locks.try_lock("x").unwrap().expect("it is free");
+        assert!(share().is_none());
+        drop(alone);
+        assert_eq!(fs::read_dir(dir.path().join("locks")).unwrap().count(), 0);
     }
 }

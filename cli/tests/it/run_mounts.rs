@@ -121,6 +121,17 @@ fn a_shared_cache_is_one_for_all_forges_and_a_private_one_is_not() {
 }
 
 #[test]
+fn a_private_cache_is_not_that_of_a_step_which_shares_it() {
+    let lab = Lab::with_busybox();
+    let mount =
+        |sharing: &str, target: &str| format!("--mount=type=cache,id=one,target={target},sharing={sharing}");
+    let (shared, private) = (mount("shared", "/s"), mount("private", "/p"));
+    let text = format!("FROM busybox\nRUN --network=none {shared} {private} touch /s/x && ls /p > /seen\n");
+    lab.build_text(&text, &["-q", "-t", "x"]).success();
+    assert_eq!(lab.shell("x", "cat /seen"), "");
+}
+
+#[test]
 fn a_locked_cache_is_used_by_one_forge_at_a_time() {
     let lab = Lab::with_busybox();
     let builds: Vec<_> = (0..4)
