@@ -47,6 +47,7 @@ fn main() -> ExitCode {
     if let Some(code) = forge_runner::serve_if_zygote(std::env::args_os().next().as_deref()) {
         return code;
     }
+    forge_runner::share_heap();
     raise_descriptor_limit();
     give_the_terminal_back_on_panics();
     let outcome = match run(Cli::parse()) {

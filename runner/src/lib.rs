@@ -33,4 +33,6 @@ mod zygote;
 
 pub use cgroup::{Cgroup, CgroupError};
 pub use sandbox::{Exit, Failure, Phase, capabilities, detach, is_rlimit_name, spec};
+
+pub use sys::share_heap;
 pub use zygote::{Job, Running, Stdio, Zygote, ZygoteError, serve_if_zygote};

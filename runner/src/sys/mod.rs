@@ -5,12 +5,14 @@
 
 mod interface;
 mod landlock;
+mod memory;
 mod mount;
 mod process;
 mod signals;
 
 pub(crate) use interface::bring_up_loopback;
 pub(crate) use landlock::restrict_scope;
+pub use memory::share_heap;
 pub(crate) use mount::{in_own_mounts, set_mount_attributes};
 pub(crate) use process::{
     Cloned, clone_process, close, close_from, close_on_exec_from, die_with_this_thread, execve, exit_at_once,
