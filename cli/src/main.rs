@@ -7,6 +7,7 @@ mod diagnostics;
 mod disk_flags;
 mod dockerfile;
 mod downloads;
+mod early_push;
 mod engines;
 mod environment;
 mod failure;

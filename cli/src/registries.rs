@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use forge_registry::{
     AuthFile, Client, ClientConfig, Credential, Credentials, Download, Helpers, Progress, Proxies,
-    PulledImage, PushOptions, Reference, RegistryError, Repository, Wanted,
+    PulledImage, PushAhead, PushOptions, Reference, RegistryError, Repository, Wanted,
 };
 use forge_solver::{Event, Events, StepId};
 use forge_store::{Blobs, Descriptor, Digest, Platform, StoreError};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
 
 use crate::args::RegistryFlags;
 use crate::environment;
@@ -20,6 +21,7 @@ use crate::failure::{Failure, Kind};
 pub struct Registries {
     insecure: Vec<String>,
     ca: Vec<PathBuf>,
+    stopped: watch::Sender<bool>,
     made: OnceLock<Result<Made, RegistryError>>,
 }
 
@@ -31,7 +33,12 @@ struct Made {
 impl Registries {
     /// Reads nothing yet.
     pub fn new(flags: &RegistryFlags) -> Self {
-        Self { insecure: flags.insecure.clone(), ca: flags.ca.clone(), made: OnceLock::new() }
+        Self {
+            insecure: flags.insecure.clone(),
+            ca: flags.ca.clone(),
+            stopped: watch::Sender::new(false),
+            made: OnceLock::new(),
+        }
     }
 
     fn made(&self) -> Result<&Made, RegistryError> {
@@ -65,7 +72,32 @@ impl Registries {
         question: impl FnOnce(&'a Client) -> F,
     ) -> Result<T, RegistryError> {
         let made = self.made()?;
-        made.runtime.block_on(question(&made.client))
+        let mut stopped = self.stopped.subscribe();
+        made.runtime.block_on(async {
+            tokio::select! {
+                answer = question(&made.client) => answer,
+                _ = stopped.wait_for(|stopped| *stopped) => {
+                    Err(RegistryError::Cancelled { object: "what the build asked for".into() })
+                }
+            }
+        })
+    }
+
+    /// Ends every question that is under way, and those to come.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Gets ready to send blobs to a repository before their image is whole, and tells what runs that.
+    pub fn push_ahead(
+        &self,
+        repository: Repository,
+        blobs: &Blobs,
+        progress: Arc<dyn Progress>,
+    ) -> Result<(PushAhead, Handle), RegistryError> {
+        let made = self.made()?;
+        let ahead = made.client.push_ahead(repository, blobs.clone(), progress);
+        Ok((ahead, made.runtime.handle().clone()))
     }
 
     /// Fetches an image's documents into the store.

@@ -10,6 +10,11 @@ use forge_solver::{Event, Events, StepId};
 pub struct Steps(AtomicU32);
 
 impl Steps {
+    /// A step that someone else begins and ends.
+    pub fn reserve(&self) -> StepId {
+        StepId::Internal(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Runs `work` as a step of its own, with its beginning and end shown.
     pub fn internal<T, E: std::fmt::Display>(
         &self,
@@ -17,7 +22,7 @@ impl Steps {
         label: impl Into<String>,
         work: impl FnOnce(StepId) -> Result<T, E>,
     ) -> Result<T, E> {
-        let step = StepId::Internal(self.0.fetch_add(1, Ordering::Relaxed));
+        let step = self.reserve();
         let began = Instant::now();
         events.emit(Event::Started { step, label: label.into() });
         let result = work(step);

@@ -2,6 +2,7 @@
 //!
 //! This room knows no Dockerfile syntax and mounts nothing.
 
+pub mod ahead;
 mod compare;
 mod contents;
 mod copy_out;
@@ -18,6 +19,7 @@ mod several;
 mod spec;
 mod squash;
 
+pub use ahead::{Ahead, Line, Uploads};
 pub use compare::{Side, differences};
 pub use contents::Contents;
 pub use copy_out::{ArchiveKind, Called, copy_to_archive, copy_to_directory};

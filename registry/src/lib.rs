@@ -20,6 +20,7 @@ pub mod reference;
 pub mod settings;
 
 mod address;
+mod ahead;
 mod auth;
 mod blob;
 mod call;
@@ -44,6 +45,7 @@ mod token;
 mod transport;
 mod upload;
 
+pub use ahead::{BlobAhead, PushAhead};
 pub use auth_file::AuthFile;
 pub use client::Client;
 pub use config::{ClientConfig, HostConfig, Mirror, Proxies, RetryPolicy, Route, Timeouts};

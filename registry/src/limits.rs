@@ -42,5 +42,9 @@ pub const COMMITTED_PER_SECOND: u64 = 16 << 20;
 pub const PROGRESS_BYTES: u64 = 4 << 20;
 /// The most bytes of a file at a URL: as many as an archive may unpack to.
 pub const DOWNLOAD_BYTES: u64 = 64 << 30;
+/// A blob that is still being packed is sent once so much of it is there, and then in parts of no less.
+pub const GROWN_BYTES_MIN: u64 = 4 << 20;
+/// How long a registry may take to give an upload up.
+pub const GIVE_UP_TIME: Duration = Duration::from_secs(1);
 /// The largest settings file, in bytes.
 pub const SETTINGS_BYTES: u64 = 1 << 20;

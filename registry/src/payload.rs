@@ -37,10 +37,8 @@ pub struct Part {
     pub file: Arc<File>,
     pub offset: u64,
     pub length: u64,
-    /// Told what the network took.
-    pub progress: Arc<dyn Progress>,
-    /// The blob that the file holds.
-    pub digest: Digest,
+    /// Told what the network took, and of which blob.
+    pub told: Option<(Arc<dyn Progress>, Digest)>,
 }
 
 impl Payload {
@@ -58,9 +56,7 @@ impl Payload {
         match self {
             Self::None => None,
             Self::Bytes(bytes) => Some(paced(pieces(bytes.clone()), bytes.len() as u64, None)),
-            Self::Part(part) => {
-                Some(paced(read(part.clone()), part.length, Some((part.progress.clone(), part.digest))))
-            }
+            Self::Part(part) => Some(paced(read(part.clone()), part.length, part.told.clone())),
         }
     }
 }

@@ -84,6 +84,22 @@ impl Client {
         push.put_all(target, puts).await
     }
 
+    /// Brings those blobs into a repository that it lacks; nothing there refers to them yet.
+    pub(crate) async fn push_blobs(
+        &self,
+        repository: &Repository,
+        descriptors: &[Descriptor],
+        blobs: &Blobs,
+        options: &PushOptions,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<(), RegistryError> {
+        let endpoint = self.endpoint(repository).await?;
+        let scopes = vec![endpoint.scope("pull,push")];
+        let push = Push { client: self, endpoint, repository, scopes, blobs, options, progress };
+        let missing = push.missing(descriptors.iter()).await?;
+        push.send_all(missing).await
+    }
+
     /// Asks whether the repository has a blob.
     pub(crate) async fn has_blob(
         &self,

@@ -113,14 +113,8 @@ impl Sending<'_> {
         if length == 0 {
             return Payload::None;
         }
-        let progress = self.push.progress.clone();
-        Payload::Part(Part {
-            file: self.file.clone(),
-            offset,
-            length,
-            progress,
-            digest: self.descriptor.digest,
-        })
+        let told = Some((self.push.progress.clone(), self.descriptor.digest));
+        Payload::Part(Part { file: self.file.clone(), offset, length, told })
     }
 }
 

@@ -5,6 +5,9 @@
 //! broken upload goes on from there. [`Upload`] is for bytes that are still being made, such as a layer that is
 //! compressed while it is sent; whole blobs are sent by `push`.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use forge_store::Digest;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE};
@@ -13,9 +16,10 @@ use reqwest::{Method, Response, StatusCode, Url};
 use crate::call::{Call, hop};
 use crate::context::Context;
 use crate::endpoint::Endpoint;
-use crate::payload::Payload;
+use crate::limits::GIVE_UP_TIME;
+use crate::payload::{Part, Payload};
 use crate::retry::{Again, Failure};
-use crate::{Client, RegistryError, Repository};
+use crate::{Client, Progress, RegistryError, Repository};
 
 /// The least that a PATCH must carry, unless it is the last; larger wishes are not met.
 const MOST_MIN_CHUNK: u64 = 128 << 20;
@@ -222,21 +226,62 @@ impl Upload {
     /// [`RegistryError`] of any kind. Where the registry lost what it had taken before, the upload is lost:
     /// [`RegistryError::Protocol`].
     pub async fn append(&mut self, bytes: Bytes) -> Result<(), RegistryError> {
+        let length = bytes.len() as u64;
+        let from = |at: u64| Payload::Bytes(bytes.slice(usize::try_from(at).unwrap_or(bytes.len())..));
+        self.add(length, &from).await
+    }
+
+    /// Sends the next `length` bytes of a file that holds all of the blob.
+    ///
+    /// # Errors
+    /// As [`Upload::append`].
+    pub(crate) async fn append_part(
+        &mut self,
+        file: &Arc<File>,
+        length: u64,
+        told: Option<(Arc<dyn Progress>, Digest)>,
+    ) -> Result<(), RegistryError> {
+        let base = self.session.offset;
+        let from = |at: u64| {
+            Payload::Part(Part {
+                file: file.clone(),
+                offset: base + at,
+                length: length - at,
+                told: told.clone(),
+            })
+        };
+        self.add(length, &from).await
+    }
+
+    /// Adds `length` bytes; `from` gives them from one of them on.
+    async fn add(
+        &mut self,
+        length: u64,
+        from: &(dyn Fn(u64) -> Payload + Sync),
+    ) -> Result<(), RegistryError> {
         let peer = Peer {
             client: &self.client,
             context: Context::new(&self.endpoint, &self.object),
             scopes: &self.scopes,
         };
         let base = self.session.offset;
-        let end = base + bytes.len() as u64;
+        let end = base + length;
         let mut tries = self.client.tries(&self.endpoint);
         while self.session.offset < end {
-            match append_once(&peer, &mut self.session, base, end, &bytes).await {
+            match append_once(&peer, &mut self.session, base, end, from).await {
                 Ok(()) => {}
                 Err(failure) => tries.wait(failure).await?,
             }
         }
         Ok(())
+    }
+
+    /// Gives the upload up, so that the registry need not keep what it has of it. It does so by itself after a while
+    /// if this fails.
+    pub async fn abort(self) {
+        let context = Context::new(&self.endpoint, &self.object);
+        let call = Call::new(context, Method::DELETE, self.session.location.clone(), &self.scopes);
+        let _ = tokio::time::timeout(GIVE_UP_TIME, self.client.once(&call)).await;
     }
 
     /// Ends the upload: what was sent is the blob with this digest.
@@ -269,7 +314,7 @@ async fn append_once(
     session: &mut Session,
     base: u64,
     end: u64,
-    bytes: &Bytes,
+    from: &(dyn Fn(u64) -> Payload + Sync),
 ) -> Result<(), Failure> {
     peer.make_sure(session).await?;
     if session.standing == Standing::Lost && base == 0 {
@@ -282,6 +327,6 @@ async fn append_once(
     if session.offset == end {
         return Ok(());
     }
-    let from = usize::try_from(session.offset - base).unwrap_or(bytes.len());
-    peer.patch(session, Payload::Bytes(bytes.slice(from..))).await
+    let payload = from(session.offset - base);
+    peer.patch(session, payload).await
 }

@@ -63,7 +63,7 @@ fn main() {
         round += 1;
         let id = forge_store::ContentId::new(blake3::hash(&round.to_le_bytes()));
         let id = LayerId::of_content(&id);
-        store.layers().pack_entries(&id, Compression::None, layer.entries()).expect("pack");
+        store.layers().pack_entries(&id, Compression::None, layer.entries(), &()).expect("pack");
     });
 }
 

@@ -1,6 +1,8 @@
 //! The solver's vertices, carried out on this machine.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +17,7 @@ use forge_store::tree::{
     ContentOptions, Entry, Format, MergedTree, Mtimes, ReadOptions, Walk, XattrFilter, content_of,
     drop_unchanged,
 };
-use forge_store::{ContentId, Draft, Layer, LayerId, RootDir, Snapshot, Store};
+use forge_store::{ContentId, Draft, Follow, Layer, LayerId, PackedLayer, RootDir, Snapshot, Store};
 
 use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
 use crate::sources::Sources;
@@ -34,6 +36,9 @@ pub trait Fetch: Sync {
     ) -> Result<(), WorldError>;
 }
 
+/// Gives what follows the packing of a step's layer, if someone does.
+pub type Follower<'a> = dyn Fn(StepId) -> Option<Arc<dyn Follow>> + Sync + 'a;
+
 /// Carries vertices out over one store.
 pub struct LocalExecutor<'a> {
     store: &'a Store,
@@ -44,6 +49,8 @@ pub struct LocalExecutor<'a> {
     cancelled: AtomicBool,
     /// How layers are packed that nobody looks into; without it they get trees, too.
     packed_as: Option<Compression>,
+    /// Who follows such a packing, by its step.
+    follower: Option<&'a Follower<'a>>,
     /// Selections of stages that were hashed before in this build.
     selected: Mutex<HashMap<(Vec<LayerId>, Selection), ContentId>>,
     /// Layers that were found to be here.
@@ -67,6 +74,7 @@ impl<'a> LocalExecutor<'a> {
             steps: Steps::new(store, settings),
             cancelled: AtomicBool::new(false),
             packed_as: None,
+            follower: None,
             selected: Mutex::new(HashMap::new()),
             local: Mutex::new(HashSet::new()),
         }
@@ -74,8 +82,8 @@ impl<'a> LocalExecutor<'a> {
 
     /// Layers are wanted as blobs of this compression: what nobody looks into is packed at once, without a tree.
     #[must_use]
-    pub fn packing(self, packed_as: Option<Compression>) -> Self {
-        Self { packed_as, ..self }
+    pub fn packing(self, packed_as: Option<Compression>, follower: &'a Follower<'a>) -> Self {
+        Self { packed_as, follower: Some(follower), ..self }
     }
 
     /// What a snapshot's files look like, stacked.
@@ -129,7 +137,7 @@ impl<'a> LocalExecutor<'a> {
         if let Some(compression) = self.packed_as.filter(|_| !job.is_read)
             && let Some(contexts) =
                 context.iter().map(|found| found.map(|c| &**c)).collect::<Option<Vec<_>>>()
-            && let Some(layer) = self.borrow(op, &below_view, &contexts, compression)?
+            && let Some(layer) = self.borrow(op, &below_view, &contexts, compression, job.step)?
         {
             return Ok(below.push(layer));
         }
@@ -156,6 +164,7 @@ impl<'a> LocalExecutor<'a> {
         below: &StackView,
         contexts: &[&LocalContext],
         compression: Compression,
+        step: StepId,
     ) -> Result<Option<Layer>, WorldError> {
         let Some(borrowed) = files::borrow(op, below, contexts).map_err(trouble::of_files)? else {
             return Ok(None);
@@ -164,8 +173,15 @@ impl<'a> LocalExecutor<'a> {
         let layer = Layer::built(LayerId::of_content(&content));
         let layers = self.store.layers();
         if !layers.is_local(&layer).map_err(trouble::of_store)? {
-            let packed = layers.pack_entries(&layer.id, compression, borrowed.entries());
-            packed.map_err(trouble::of_files)?;
+            let follow = Cancellable {
+                cancelled: &self.cancelled,
+                inner: self.follower.and_then(|follower| follower(step)),
+            };
+            let packed = layers.pack_entries(&layer.id, compression, borrowed.entries(), &follow);
+            packed.map_err(|error| match follow.is_wanted() {
+                true => trouble::of_files(error),
+                false => WorldError::new(TroubleKind::Cancelled, "cancelled"),
+            })?;
         }
         Ok(Some(layer))
     }
@@ -294,6 +310,34 @@ impl Executor for LocalExecutor<'_> {
     fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
         self.steps.cancel();
+    }
+}
+
+/// Who follows a packing, until the build is stopped.
+struct Cancellable<'a> {
+    cancelled: &'a AtomicBool,
+    inner: Option<Arc<dyn Follow>>,
+}
+
+impl Follow for Cancellable<'_> {
+    fn begins(&self, blob: &File) -> io::Result<()> {
+        self.inner.as_ref().map_or(Ok(()), |inner| inner.begins(blob))
+    }
+
+    fn grew(&self, bytes: u64) {
+        if let Some(inner) = &self.inner {
+            inner.grew(bytes);
+        }
+    }
+
+    fn is_whole(&self, layer: &PackedLayer) {
+        if let Some(inner) = &self.inner {
+            inner.is_whole(layer);
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.cancelled.load(Ordering::Relaxed) && self.inner.as_ref().is_none_or(|inner| inner.is_wanted())
     }
 }
 

@@ -218,7 +218,7 @@ fn what_changed_since_it_was_hashed_is_refused() {
     fs::write(world.context_dir().join("src.d/y"), "BESIDE").unwrap();
     age(&world.context_dir().join("src.d"));
     let id = LayerId::of_content(&layer.content().unwrap());
-    let outcome = world.store.layers().pack_entries(&id, Compression::None, layer.entries());
+    let outcome = world.store.layers().pack_entries(&id, Compression::None, layer.entries(), &());
     let error = outcome.unwrap_err().to_string();
     assert_eq!(error, "y changed while it was read");
     assert!(!world.store.layers().is_local(&Layer::built(id)).unwrap());
@@ -235,7 +235,7 @@ fn a_packed_layer_gives_its_tree_when_someone_needs_it() {
     let layer = files::borrow(&op, &below, &[&context]).unwrap().unwrap();
     let id = LayerId::of_content(&layer.content().unwrap());
     let layers = world.store.layers();
-    layers.pack_entries(&id, Compression::Gzip(Default::default()), layer.entries()).unwrap();
+    layers.pack_entries(&id, Compression::Gzip(Default::default()), layer.entries(), &()).unwrap();
     assert!(layers.is_local(&Layer::built(id)).unwrap() && layers.tree(&id).unwrap().is_none());
     let tree = layers.ensure_tree(&Layer::built(id)).unwrap();
     assert_eq!(fs::read(tree.join("app/deep/er/x")).unwrap(), b"deep");

@@ -34,6 +34,7 @@ fn main() {
             executor: &world,
             records: &world,
             events: &Silent,
+            results: &(),
             jobs: Jobs::at_most(2),
             explainer: None,
             cancelled: &|| false,

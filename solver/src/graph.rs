@@ -90,6 +90,19 @@ impl Graph {
         self.graph.neighbors_directed(NodeIndex::new(id.index()), Direction::Outgoing).map(VertexId::new)
     }
 
+    /// The vertices whose own layers make up what `target` adds to its base, itself first.
+    pub fn layers_of(&self, target: VertexId) -> Vec<VertexId> {
+        let mut chain = Vec::new();
+        let mut next = Some(target);
+        while let Some(id) = next
+            && matches!(self.vertex(id).op, Op::Run(_) | Op::Copy(_) | Op::Workdir(_))
+        {
+            chain.push(id);
+            next = self.vertex(id).inputs.first().copied();
+        }
+        chain
+    }
+
     /// Which vertices `target` needs, itself included: one flag per vertex.
     pub fn reachable(&self, target: VertexId) -> Vec<bool> {
         let mut reached = vec![false; self.len()];

@@ -5,6 +5,7 @@ use std::any::Any;
 use forge_store::{ContentId, Platform, Snapshot};
 
 use crate::event::{Events, StepId};
+use crate::graph::VertexId;
 use crate::key::CacheKey;
 use forge_parser::GitReference;
 
@@ -136,6 +137,17 @@ pub trait Executor: Sync {
 
     /// Asks for everything that runs to be ended.
     fn cancel(&self);
+}
+
+/// Hears of results while other vertices still run. Called from one thread; it must be quick.
+pub trait Results: Sync {
+    /// What a vertex gave: made or found just now, or, where `cached`, at hand from the start.
+    fn came(&self, id: VertexId, record: &Record, cached: bool);
+}
+
+/// Nobody listens.
+impl Results for () {
+    fn came(&self, _: VertexId, _: &Record, _: bool) {}
 }
 
 /// One vertex to carry out.

@@ -7,6 +7,7 @@
 //! Either form is made from the other when it is needed. A tree made from a blob is bound to its DiffID only
 //! after the whole uncompressed stream was hashed.
 
+mod follow;
 mod packing;
 mod seal;
 
@@ -24,6 +25,7 @@ use crate::snapshot::{Layer, Snapshot};
 use crate::tree::OverlayXattrs;
 use crate::{Blobs, Descriptor, DiffId, Digest, LayerId, Lock, Locks, RootDir, StoreError};
 
+pub use follow::Follow;
 pub use packing::LayerForm;
 pub(crate) use seal::Checked;
 

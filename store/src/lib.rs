@@ -33,7 +33,7 @@ pub use descriptor::{Descriptor, Platform};
 pub use digest::{ContentId, DiffId, Digest, LayerId};
 pub use error::StoreError;
 pub use image::{ImageConfig, Index as ImageIndex, Manifest};
-pub use layers::{LayerForm, Layers, PackedLayer};
+pub use layers::{Follow, LayerForm, Layers, PackedLayer};
 pub use locks::{Lock, Locks};
 pub use media_type::MediaType;
 pub use rootdir::RootDir;

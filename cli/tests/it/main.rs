@@ -6,6 +6,7 @@
 mod support;
 
 mod agreement;
+mod ahead;
 mod attacks;
 mod build_arguments;
 mod caching;

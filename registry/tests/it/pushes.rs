@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use forge_registry::progress::silent;
 use forge_registry::{Client, ClientConfig, ErrorKind, PushOptions, Reference, RegistryError};
-use forge_store::Digest;
+use forge_store::{Descriptor, DiffId, Digest, MediaType, PackedLayer};
 
 use crate::support::fake::{Fake, Fault};
 use crate::support::http::{Reply, Trouble};
@@ -276,4 +277,64 @@ async fn streamed_uploads_survive_trouble_too() {
     let state = fake.state();
     assert_eq!(state.blobs.get(&("app".into(), Digest::of(&bytes))), Some(&bytes));
     assert_eq!(state.received, 200_000, "no byte was sent twice");
+}
+
+/// What a packer does: bytes into a file, told of as they come.
+fn packed(follow: &dyn forge_store::Follow, file: &mut std::fs::File, bytes: &[u8]) {
+    use std::io::Write;
+    follow.begins(file).unwrap();
+    for (n, piece) in bytes.chunks(1 << 20).enumerate() {
+        file.write_all(piece).unwrap();
+        follow.grew(((n << 20) + piece.len()) as u64);
+    }
+}
+
+fn layer(bytes: &[u8]) -> PackedLayer {
+    let kind = MediaType::ImageLayerGzip;
+    let digest = Digest::of(bytes);
+    PackedLayer {
+        descriptor: Descriptor::new(kind, digest, bytes.len() as u64),
+        diff_id: DiffId::new(digest),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_is_sent_while_it_is_packed_and_given_up_with_it() {
+    let (fake, store) = (Fake::start().await, TestStore::new());
+    let target: Reference = format!("{}/app:1", fake.host()).parse().unwrap();
+    let ahead = client().push_ahead(target.repository().clone(), store.blobs.clone(), silent());
+    let bytes = noise(5, 10 << 20);
+    let mut file = tempfile::tempfile().unwrap();
+
+    let (follow, blob) = ahead.blob();
+    let sent = tokio::spawn(blob.run());
+    packed(&*follow, &mut file, &bytes);
+    while fake.state().received < 4 << 20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(fake.state().blobs.is_empty(), "the blob has no digest yet");
+    follow.is_whole(&layer(&bytes));
+    sent.await.unwrap().unwrap();
+    assert_eq!(fake.state().blobs.get(&("app".into(), Digest::of(&bytes))), Some(&bytes));
+    assert_eq!(fake.state().received, bytes.len() as u64);
+
+    // Nobody packs it any more, or nobody wants it any more.
+    for is_stopped in [false, true] {
+        let (follow, blob) = ahead.blob();
+        let sent = tokio::spawn(blob.run());
+        let before = fake.state().received;
+        packed(&*follow, &mut tempfile::tempfile().unwrap(), &noise(6, 10 << 20));
+        while fake.state().received == before {
+            tokio::task::yield_now().await;
+        }
+        if is_stopped {
+            ahead.stop();
+        } else {
+            drop(follow);
+        }
+        sent.await.unwrap().unwrap();
+        let state = fake.state();
+        assert_eq!(state.blobs.len(), 1);
+        assert!(state.uploads.is_empty(), "the registry keeps nothing of it");
+    }
 }

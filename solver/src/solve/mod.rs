@@ -21,7 +21,7 @@ use crate::key::{CacheKey, InputKey};
 use crate::op::Op;
 use crate::print::Inspected;
 use crate::record::Record;
-use crate::world::{Executor, Records, World, WorldError};
+use crate::world::{Executor, Records, Results, World, WorldError};
 
 pub use jobs::Jobs;
 
@@ -39,6 +39,8 @@ pub struct Solver<'a> {
     pub records: &'a dyn Records,
     /// Hears of everything.
     pub events: &'a dyn Events,
+    /// Hears of results as they come, if anything is carried out.
+    pub results: &'a dyn Results,
     /// How much is done at once.
     pub jobs: Jobs,
     /// What the last build was made of, for saying why a step runs.

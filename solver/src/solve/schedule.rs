@@ -15,6 +15,9 @@ impl<'a> Run<'a> {
     /// Carries out what is demanded. The first failure stops new work; what runs is asked to end.
     pub fn schedule(&mut self) -> Result<(), SolveError> {
         let mut waiting = self.waiting();
+        if !waiting.is_empty() {
+            self.tell_hits();
+        }
         let mut ready = Ready::new(self.urgency());
         for (id, _) in waiting.iter().filter(|(_, missing)| **missing == 0) {
             ready.push(*id, self.class(*id));
@@ -101,7 +104,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Tells of what is at hand already.
+    fn tell_hits(&self) {
+        for id in self.graph.ids().filter(|id| self.cached[id.index()]) {
+            if let Some(record) = &self.results[id.index()] {
+                self.solver.results.came(id, record, true);
+            }
+        }
+    }
+
     fn finish(&mut self, id: VertexId, outcome: Outcome) {
+        let (Outcome::Found(record) | Outcome::Made(record)) = &outcome;
+        self.solver.results.came(id, record, false);
         match outcome {
             Outcome::Found(record) => {
                 self.hit(id, record);

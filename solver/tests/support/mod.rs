@@ -203,6 +203,7 @@ impl Fake {
             executor: self,
             records: self,
             events: self,
+            results: &(),
             jobs: Jobs::at_most(3),
             explainer: Some(&explainer),
             cancelled: &|| {

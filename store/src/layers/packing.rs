@@ -11,7 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use tempfile::NamedTempFile;
 
-use super::{Layers, PackedForm, PackedLayer};
+use super::follow::{Growing, Wanted};
+use super::{Follow, Layers, PackedForm, PackedLayer};
 use crate::digest::Hashing;
 use crate::error::At;
 use crate::known_blocks::{self, StoredBlocks};
@@ -68,12 +69,23 @@ type Written = (NamedTempFile, Packed, BTreeMap<String, String>);
 impl Layers {
     /// The layer as a blob: the one it was pulled as, or one packed now and kept for the next time.
     pub fn pack(&self, layer: &Layer, form: impl Into<LayerForm>) -> Result<PackedLayer, StoreError> {
+        self.pack_followed(layer, form, &())
+    }
+
+    /// The same, followed by someone; not if the blob is here already.
+    pub fn pack_followed(
+        &self,
+        layer: &Layer,
+        form: impl Into<LayerForm>,
+        follow: &dyn Follow,
+    ) -> Result<PackedLayer, StoreError> {
         let form = form.into();
         match &layer.pulled {
-            None => self.kept(&layer.id, &form, || self.pack_tree(layer, &form)),
+            None => self.kept(&layer.id, &form, follow, || self.pack_tree(layer, &form, follow)),
             Some(pulled) if form.recompress && !form.is_of(&pulled.descriptor) => {
                 let form = LayerForm { times: FileTimes::Kept, ..form };
-                self.kept(&layer.id, &form, || self.repack(layer, pulled, form.packing))
+                let make = || self.repack(layer, pulled, form.packing, follow);
+                self.kept(&layer.id, &form, follow, make)
             }
             Some(pulled) => {
                 Ok(PackedLayer { descriptor: pulled.descriptor.clone(), diff_id: pulled.diff_id })
@@ -91,18 +103,19 @@ impl Layers {
         id: &LayerId,
         compression: Compression,
         entries: impl Iterator<Item = Result<(Entry, Option<FileHash>), E>> + Send,
+        follow: &dyn Follow,
     ) -> Result<PackedLayer, E> {
         let form = LayerForm::from(compression);
         let lock = self.lock(id)?;
         if self.is_local(&Layer::built(*id))? {
             // Made by another run, perhaps with other times: its blobs are made of what is here.
             drop(lock);
-            return Ok(self.pack(&Layer::built(*id), form)?);
+            return Ok(self.pack_followed(&Layer::built(*id), form, follow)?);
         }
         self.forget_forms(id)?;
         let mut failed = None;
-        let packed = self.kept(id, &form, || {
-            let written = self.pack_with(form.packing, |out| {
+        let packed = self.kept(id, &form, follow, || {
+            let written = self.pack_with(form.packing, follow, |out| {
                 let mut writer = LayerWriter::new(out, WriteOptions::default());
                 for entry in entries {
                     let (entry, hash) = entry.map_err(|error| {
@@ -132,11 +145,11 @@ impl Layers {
         }
         hasher.update(&layers.len().to_le_bytes());
         let id = LayerId::of_content(&ContentId::new(hasher.finalize()));
-        self.kept(&id, form, || {
+        self.kept(&id, form, &(), || {
             let stack = self.merged(layers)?;
             let below = Below { layers: self, stack: below, tree: OnceLock::new() };
             let write = WriteOptions { times: form.times };
-            self.pack_with(form.packing, |out| {
+            self.pack_with(form.packing, &(), |out| {
                 let mut writer = LayerWriter::new(out, write);
                 if let Some(stack) = &stack {
                     for entry in stack.changes().map_err(tree_error)? {
@@ -155,6 +168,7 @@ impl Layers {
         &self,
         id: &LayerId,
         form: &LayerForm,
+        follow: &dyn Follow,
         make: impl FnOnce() -> Result<Written, StoreError>,
     ) -> Result<PackedLayer, StoreError> {
         let name = form.name();
@@ -174,7 +188,9 @@ impl Layers {
         let annotations = made.annotations;
         let descriptor =
             Descriptor { annotations, ..Descriptor::new(form.packing.media_type(), digest, size) };
-        Ok(PackedLayer { descriptor, diff_id })
+        let layer = PackedLayer { descriptor, diff_id };
+        follow.is_whole(&layer);
+        Ok(layer)
     }
 
     fn packed(&self, id: &LayerId, name: &str, form: &LayerForm) -> Result<Option<PackedLayer>, StoreError> {
@@ -187,12 +203,12 @@ impl Layers {
     }
 
     /// From the layer's own tree.
-    fn pack_tree(&self, layer: &Layer, form: &LayerForm) -> Result<Written, StoreError> {
+    fn pack_tree(&self, layer: &Layer, form: &LayerForm, follow: &dyn Follow) -> Result<Written, StoreError> {
         let tree = self.ensure_tree(layer)?;
         self.check_before_export(layer)?;
         let root = RootDir::open_host(tree)?;
         let write = WriteOptions { times: form.times };
-        let written = self.pack_with(form.packing, |out| {
+        let written = self.pack_with(form.packing, follow, |out| {
             layer::write_tree(root.dir(), self.xattrs, write, out).map(drop).map_err(pack_error)
         })?;
         let packed = &written.1;
@@ -203,13 +219,19 @@ impl Layers {
     }
 
     /// From the blob that was pulled, which must turn out to be what its image says.
-    fn repack(&self, layer: &Layer, pulled: &Pulled, packing: Packing) -> Result<Written, StoreError> {
+    fn repack(
+        &self,
+        layer: &Layer,
+        pulled: &Pulled,
+        packing: Packing,
+        follow: &dyn Follow,
+    ) -> Result<Written, StoreError> {
         let missing = || StoreError::MissingLayer(layer.id.hex());
         let (blob, _) = self.blobs.open(&pulled.descriptor.digest)?.ok_or_else(missing)?;
         let fail =
             |detail: String| StoreError::Unpack { object: pulled.descriptor.digest.to_string(), detail };
         let tar = Decompressed::new(blob, Accept::Layer).map_err(|e| fail(e.to_string()))?;
-        self.pack_with(packing, |out| {
+        self.pack_with(packing, follow, |out| {
             let mut tar = Hashing::new(tar.take(UNPACKED_BYTES_MAX + 1));
             io::copy(&mut tar, out).map_err(|e| fail(e.to_string()))?;
             let (_, found, bytes) = tar.finish();
@@ -229,10 +251,13 @@ impl Layers {
     fn pack_with(
         &self,
         packing: Packing,
+        follow: &dyn Follow,
         write: impl FnOnce(&mut dyn Write) -> Result<(), StoreError> + Send,
     ) -> Result<Written, StoreError> {
         let threads = Threads::available();
-        let mut out = BufWriter::with_capacity(1 << 20, self.blobs.create_unhashed()?);
+        let file = Growing::new(self.blobs.create_unhashed()?, follow).map_err(io_error)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        let write = |out: &mut dyn Write| write(&mut Wanted { out, follow });
         match packing {
             Packing::Tar(compression) => {
                 let known = Arc::new(StoredBlocks::new(self.index.clone(), self.blobs.clone()));
@@ -319,8 +344,9 @@ impl From<PackError> for StoreError {
     }
 }
 
-fn unbuffered(out: BufWriter<NamedTempFile>) -> Result<NamedTempFile, StoreError> {
-    out.into_inner().map_err(|e| e.into_error()).at("write", Path::new("a layer's blob"))
+fn unbuffered(out: BufWriter<Growing<'_>>) -> Result<NamedTempFile, StoreError> {
+    let file = out.into_inner().map_err(|e| e.into_error()).at("write", Path::new("a layer's blob"))?;
+    Ok(file.into_file())
 }
 
 fn pack_error(error: WriteError) -> StoreError {

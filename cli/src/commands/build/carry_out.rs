@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forge_exporter::Images;
+use forge_exporter::{Ahead, Images, Uploads};
 use forge_parser::Warning;
 use forge_registry::Reference;
 use forge_runner::executor::LocalExecutor;
@@ -10,7 +10,7 @@ use forge_runner::sources::Sources;
 use forge_runner::step::Settings;
 use forge_solver::explain::Explainer;
 use forge_solver::print::Inspected;
-use forge_solver::{Executor, Jobs, Plan, SolveError, Solver, VertexId, World};
+use forge_solver::{Executor, Jobs, Plan, SolveError, Solver, StepId, VertexId, World};
 
 use super::export::Export;
 use super::{Building, keep};
@@ -19,6 +19,7 @@ use crate::commands::print;
 use crate::contexts::{MainContext, NamedContexts};
 use crate::diagnostics::Report;
 use crate::dockerfile::LoadedDockerfile;
+use crate::early_push::{self, EarlyPush};
 use crate::failure::{Failure, Kind};
 use crate::history::{History, KeptBuild, Subject};
 use crate::local::Fetcher;
@@ -63,7 +64,22 @@ impl Building<'_> {
     /// Solves the plan and exports what it gave; the images, if any were wanted.
     pub fn carry_out(&self, planned: &Planned<'_>, steps: &Steps) -> Result<Option<Images>, Failure> {
         let fetcher = self.fetcher(planned);
-        let executor = self.executor(planned, &fetcher);
+        let graph = &planned.first().graph;
+        let times = self.request.wanted.times(planned.first().epoch);
+        let line = early_push::line(steps.reserve(), self.display);
+        let early = self.request.wanted.first_push(times).map(|(form, name)| {
+            let (to, blobs) = (name.repository().clone(), self.store.blobs());
+            (form, EarlyPush::new(planned.registries, to, blobs, line.clone()))
+        });
+        let uploads = early.as_ref().map(|(form, early)| (*form, early as &dyn Uploads));
+        let forms = self.request.wanted.layer_forms(times);
+        let ahead = Ahead::new(self.store, graph, &planned.targets(), forms, line.clone()).sending(uploads);
+        let packed_at_once = self.request.wanted.packed_at_once();
+        let follower = |step| match step {
+            StepId::Vertex(vertex) => packed_at_once.map(|as_| ahead.follow(vertex, as_.into())),
+            StepId::Internal(_) => None,
+        };
+        let executor = self.executor(planned, &fetcher).packing(packed_at_once, &follower);
         let directories = || planned.contexts.directories.values();
         let what = self.identity(planned);
         let history = History::of(self.store);
@@ -74,10 +90,20 @@ impl Building<'_> {
         let explainer = Explainer::new(&last.log, what.platform.clone(), &listing);
         let records = StoreRecords(self.store);
         let solver = self.solver(planned, &executor, &records, Some(&explainer));
-        let graph = &planned.first().graph;
-        let solved = signals::cancelling(&|| executor.cancel(), |cancelled| {
-            Solver { cancelled, ..solver }.solve(graph, &planned.targets())
+        let solved = ahead.beside(|results| {
+            let cancel = || {
+                executor.cancel();
+                planned.registries.stop();
+            };
+            signals::cancelling(&cancel, |cancelled| {
+                Solver { cancelled, results, ..solver }.solve(graph, &planned.targets())
+            })
         });
+        let early = early.as_ref().map(|(_, early)| early);
+        if solved.is_err() {
+            early.iter().for_each(|early| early.stop());
+            line.end(false);
+        }
         directories().for_each(|context| context.remember());
         self.keep(planned.context, planned.loaded, planned.plans, &solver, &solved);
         let solved = solved.map_err(|error| self.solve_failure(error, planned))?;
@@ -96,8 +122,24 @@ impl Building<'_> {
             fetcher: &fetcher,
             warnings: planned.warnings,
             dockerfile: planned.loaded,
+            ahead: &ahead,
+            early,
+            line: &line,
         };
-        steps.internal(&**self.display, "exporting to image", |step| export.run(step))
+        let cancel = || {
+            ahead.stop();
+            early.iter().for_each(|early| early.give_up());
+            planned.registries.stop();
+        };
+        let exported = signals::cancelling(&cancel, |_| {
+            steps.internal(&**self.display, "exporting to image", |step| export.run(step))
+        });
+        let exported = exported.map_err(|failure| stopped().unwrap_or(failure));
+        if exported.is_err() {
+            early.iter().for_each(|early| early.stop());
+        }
+        line.end(exported.is_ok());
+        exported
     }
 
     /// `--print`: the graph with its keys and hits.
@@ -120,7 +162,6 @@ impl Building<'_> {
     fn executor<'b>(&'b self, planned: &Planned<'b>, fetcher: &'b Fetcher<'b>) -> LocalExecutor<'b> {
         let directories = planned.contexts.directories.clone();
         LocalExecutor::new(self.store, directories, fetcher, planned.sources, self.settings())
-            .packing(self.request.wanted.packed_at_once())
     }
 
     fn solver<'b>(
@@ -135,6 +176,7 @@ impl Building<'_> {
             executor,
             records,
             events: &**self.display,
+            results: &(),
             jobs: self.args.jobs.map_or_else(default_jobs, Jobs::at_most),
             explainer,
             cancelled: &|| false,
@@ -171,11 +213,8 @@ impl Building<'_> {
 
     fn solve_failure(&self, error: SolveError, planned: &Planned<'_>) -> Failure {
         let SolveError { vertex, error } = error;
-        if let Some(signal) = signals::received() {
-            return Failure {
-                kind: Kind::Signal(signal),
-                reports: vec!["error: stopped by the user".into()],
-            };
+        if let Some(failure) = stopped() {
+            return failure;
         }
         let vertex = vertex.map(|id| planned.first().graph.vertex(id));
         let mut report = String::new();
@@ -207,6 +246,12 @@ pub fn tail(label: &str, output: &[u8]) -> String {
     let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
     let last: Vec<String> = last.iter().map(|line| for_terminal(line)).collect();
     format!("------\n > {}:\n{}\n------\n", for_terminal(label), last.join("\n"))
+}
+
+/// What a signal of the user's is told as.
+pub fn stopped() -> Option<Failure> {
+    let kind = Kind::Signal(signals::received()?);
+    Some(Failure { kind, reports: vec!["error: stopped by the user".into()] })
 }
 
 fn default_jobs() -> Jobs {

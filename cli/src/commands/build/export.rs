@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use forge_exporter::{
-    Called, Contents, DirectoryOptions, ImageForm, ImageOptions, Images, Name, Output, Part, write_directory,
-    write_docker_archive, write_oci_archive, write_oci_directory, write_tar,
+    Ahead, Called, Contents, DirectoryOptions, ImageForm, ImageOptions, Images, Line, Name, Output, Part,
+    write_directory, write_docker_archive, write_oci_archive, write_oci_directory, write_tar,
 };
 use forge_parser::Warning;
 use forge_registry::Reference;
@@ -14,9 +14,11 @@ use forge_store::layer::FileTimes;
 use forge_store::{Layer, Snapshot, Store};
 
 use super::Building;
+use super::carry_out::stopped;
 use super::wanted::{FileOutput, Target, Wanted};
 use crate::args::RegistryFlags;
 use crate::dockerfile::LoadedDockerfile;
+use crate::early_push::EarlyPush;
 use crate::engines;
 use crate::environment;
 use crate::failure::{Failure, Kind, world_error_of_store};
@@ -42,6 +44,12 @@ pub struct Export<'a> {
     pub warnings: &'a [Warning],
     /// The Dockerfile.
     pub dockerfile: &'a LoadedDockerfile,
+    /// Layers that are packed already, or are about to be.
+    pub ahead: &'a Ahead<'a>,
+    /// Layers that are there already, or on their way.
+    pub early: Option<&'a EarlyPush<'a>>,
+    /// Where both are shown.
+    pub line: &'a Line,
 }
 
 impl Export<'_> {
@@ -100,11 +108,18 @@ impl Export<'_> {
 
     /// Images of this form: written now, or a moment ago for another output.
     fn images(&self, form: &ImageForm, written: &mut Written, step: StepId) -> Result<Images, Failure> {
+        if let Some(failure) = stopped() {
+            return Err(failure);
+        }
         let options = self.wanted().options(form, self.times());
         if let Some((_, images)) = written.0.iter().find(|(known, _)| *known == options) {
             return Ok(images.clone());
         }
         self.note(step, "exporting layers");
+        self.ahead.finish();
+        if self.early.is_none() {
+            self.line.end(true);
+        }
         let images =
             Images::assemble(self.store(), self.plans, self.solved, &options, self.wanted().is_index)?;
         for image in &images.images {
@@ -194,6 +209,13 @@ impl Export<'_> {
         for name in &target.names {
             let to = if target.output.push_by_digest { by_digest(name, images) } else { name.clone() };
             self.note(step, format!("pushing layers to {}", to.canonical()));
+            if let Some(early) = self.early {
+                early.finish();
+                self.line.end(true);
+            }
+            if let Some(failure) = stopped() {
+                return Err(failure);
+            }
             let progress = Arc::new(Travelling::new(step, Shared(self.building.display.clone())));
             registries.push(&to, &images.root, self.store().blobs(), progress)?;
             self.note(step, format!("pushing manifest for {}@{}", name.canonical(), images.root.digest));

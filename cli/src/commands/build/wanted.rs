@@ -175,6 +175,19 @@ impl Wanted {
         }
     }
 
+    /// The forms in which layers are wanted, each by itself.
+    pub fn layer_forms(&self, times: FileTimes) -> Vec<LayerForm> {
+        let forms = self.forms().filter(|_| self.options.squash.is_none());
+        forms.map(|form| self.options(form, times).form).collect()
+    }
+
+    /// Where layers go as soon as they are made, and in which form.
+    pub fn first_push(&self, times: FileTimes) -> Option<(LayerForm, &Reference)> {
+        let is_pushed = |target: &&Target| target.output.push && !target.output.insecure;
+        let target = self.targets.iter().filter(|_| self.options.squash.is_none()).find(is_pushed)?;
+        Some((self.options(&target.output.form, times).form, target.names.first()?))
+    }
+
     /// Whether the base's layers need not be here: all that is wanted is a push, and the registry may have them.
     pub fn only_pushes(&self) -> bool {
         let leaves = |target: &Target| {

@@ -56,6 +56,31 @@ impl Registry {
         panic!("docker-registry: {}", fs::read_to_string(dir.path().join("log")).unwrap());
     }
 
+    /// The sizes of all blobs that are there.
+    pub fn blobs(&self) -> Vec<u64> {
+        self.files("blobs/sha256/*/*/data")
+            .iter()
+            .map(|path| fs::metadata(path).map_or(0, |m| m.len()))
+            .collect()
+    }
+
+    /// Uploads that are neither finished nor given up.
+    pub fn uploads(&self, repository: &str) -> Vec<PathBuf> {
+        self.files(&format!("repositories/{repository}/_uploads/*"))
+    }
+
+    fn files(&self, pattern: &str) -> Vec<PathBuf> {
+        let mut found = vec![self.dir.path().join("data/docker/registry/v2")];
+        for part in pattern.split('/') {
+            let inside = |dir: PathBuf| match part {
+                "*" => fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect(),
+                name => vec![dir.join(name)],
+            };
+            found = found.into_iter().flat_map(inside).filter(|path: &PathBuf| path.exists()).collect();
+        }
+        found
+    }
+
     /// The file that holds a blob.
     pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap();

@@ -52,7 +52,7 @@ pub struct State {
     pub blobs: HashMap<(String, Digest), Vec<u8>>,
     /// By repository and tag or digest: media type and bytes.
     pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
-    uploads: HashMap<u64, Vec<u8>>,
+    pub uploads: HashMap<u64, Vec<u8>>,
     next_upload: u64,
     /// `METHOD path` of each request.
     pub log: Vec<Request>,
@@ -269,6 +269,10 @@ impl State {
         let Some(upload) = self.uploads.get_mut(&id) else { return error(404, "BLOB_UPLOAD_UNKNOWN") };
         if request.param("state") != Some("a b") {
             return error(400, "BLOB_UPLOAD_INVALID");
+        }
+        if request.method == "DELETE" {
+            self.uploads.remove(&id);
+            return Reply::new(204);
         }
         let begin =
             request.header("content-range").and_then(|range| range.split('-').next()?.parse::<usize>().ok());
