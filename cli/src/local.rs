@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use forge_exporter::{Wanted, import_layout};
+use forge_exporter::{ExportError, Wanted, import_layout};
 use forge_registry::{Document, Reference};
 use forge_runner::executor::Fetch;
 use forge_runner::sources::Sources;
@@ -160,7 +160,10 @@ impl LocalWorld<'_> {
             |e: &dyn std::fmt::Display| WorldError::new(TroubleKind::Input, format!("{reference}: {e}"));
         let digest = digest.map(str::parse::<Digest>).transpose().map_err(|e| input(&e))?;
         let wanted = Wanted { tag, digest: digest.as_ref(), platform: Some(platform) };
-        let descriptor = import_layout(dir, &wanted, self.store.blobs()).map_err(|e| input(&e))?;
+        let descriptor = import_layout(dir, &wanted, self.store.blobs()).map_err(|e| match e {
+            ExportError::Store(error) => world_error_of_store(error),
+            other => input(&other),
+        })?;
         let manifest: Manifest = document(self.store, &descriptor)?;
         let config: ImageConfig = document(self.store, &manifest.config)?;
         let snapshot = snapshot(&manifest, &config)?;

@@ -7,13 +7,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use forge_registry::Document;
-use forge_store::{Blobs, Descriptor, Digest, ImageIndex, Platform};
+use forge_store::{Blobs, Descriptor, Digest, ImageIndex, Platform, StoreError};
+use serde::Deserialize;
 
 use crate::ExportError;
 use crate::contents::read_document;
 
 /// The most that a document may have, in bytes.
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+
+/// The most that the file `oci-layout` may have, in bytes.
+const MARKER_BYTES_MAX: u64 = 4096;
 
 /// How deep indexes may nest.
 const INDEX_DEPTH_MAX: usize = 8;
@@ -35,6 +39,7 @@ type Take<'a> = dyn Fn(&Descriptor) -> Result<(), ExportError> + 'a;
 /// Copies an image of a layout into the store, and says what it is: a manifest, or an index.
 pub fn import_layout(dir: &Path, wanted: &Wanted<'_>, blobs: &Blobs) -> Result<Descriptor, ExportError> {
     let fail = |detail: &str| ExportError::Destination(format!("image layout {}: {detail}", dir.display()));
+    check_marker(dir)?;
     let bytes = read(&dir.join("index.json"), DOCUMENT_BYTES_MAX)?;
     let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|e| fail(&format!("index.json: {e}")))?;
     let found = pick(&index, wanted).ok_or_else(|| fail("it has no such image"))?.clone();
@@ -97,13 +102,36 @@ pub(crate) fn pick<'a>(index: &'a ImageIndex, wanted: &Wanted<'_>) -> Option<&'a
     }
 }
 
+/// The file that makes a directory a layout, of a version that is known (OCI image-spec, image-layout.md).
+fn check_marker(dir: &Path) -> Result<(), ExportError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Marker {
+        image_layout_version: String,
+    }
+    let path = dir.join("oci-layout");
+    let fail = |why: &str| ExportError::Destination(format!("{} {why}: no image layout", path.display()));
+    let marker: Marker =
+        serde_json::from_slice(&read(&path, MARKER_BYTES_MAX)?).map_err(|_| fail("says no version"))?;
+    match marker.image_layout_version.starts_with("1.") {
+        true => Ok(()),
+        false => Err(fail("is of a version that forge does not know")),
+    }
+}
+
 /// Copies one blob into the store, checked.
 fn take(dir: &Path, descriptor: &Descriptor, blobs: &Blobs) -> Result<(), ExportError> {
-    if blobs.contains(&descriptor.digest)? {
-        return Ok(());
+    if let Some(size) = blobs.size(&descriptor.digest)? {
+        return match size == descriptor.size {
+            true => Ok(()),
+            false => {
+                let detail = format!("it has {size} bytes, and {} were announced", descriptor.size);
+                Err(StoreError::Corrupt { object: format!("blob {}", descriptor.digest), detail }.into())
+            }
+        };
     }
     let path = dir.join("blobs/sha256").join(descriptor.digest.hex());
-    let mut file = open(&path)?.take(descriptor.size + 1);
+    let mut file = open(&path)?.take(descriptor.size.saturating_add(1));
     let mut ingest = blobs.ingest(&descriptor.digest, Some(descriptor.size))?;
     ingest.restart()?;
     io::copy(&mut file, &mut ingest).map_err(|e| ExportError::io("read", &path, e))?;

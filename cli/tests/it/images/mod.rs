@@ -6,6 +6,7 @@ mod edits;
 mod forms;
 mod lazy;
 mod platforms;
+mod rejected;
 mod reproducible;
 mod schema;
 mod space;

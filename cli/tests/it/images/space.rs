@@ -2,7 +2,18 @@
 
 use crate::support::{Lab, tool};
 
-struct SmallDisk(Lab);
+/// A lab whose store lies on a file system of its own.
+pub struct SmallDisk(pub Lab);
+
+impl SmallDisk {
+    pub fn of_mebibytes(size: u32) -> Self {
+        let disk = Self(Lab::new());
+        std::fs::create_dir(disk.0.path("store")).unwrap();
+        let options = format!("size={size}m,mode=755");
+        tool("mount", &["-t", "tmpfs", "-o", &options, "forge-e2e", &disk.0.at("store")]);
+        disk
+    }
+}
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
@@ -17,10 +28,8 @@ fn unpacking_leaves_space_for_others() {
     let layout = format!("type=oci,dest={}/", maker.at("bomb"));
     maker.build_text(text, &["-t", "b:1", "-o", &layout]).success();
 
-    let disk = SmallDisk(Lab::new());
+    let disk = SmallDisk::of_mebibytes(112);
     let lab = &disk.0;
-    std::fs::create_dir(lab.path("store")).unwrap();
-    tool("mount", &["-t", "tmpfs", "-o", "size=112m,mode=755", "forge-e2e", &lab.at("store")]);
     let context = format!("b=oci-layout://{}:1", maker.at("bomb"));
     let report = lab.build_text("FROM b\nRUN true\n", &["--build-context", &context]).report(8);
     assert!(report.contains("unpacking would leave less than 7340032 bytes free"), "{report}");
