@@ -192,7 +192,7 @@ fn overlay() -> Finding {
             "allow one of the namespaces above (layers are copied or stacked by fuse-overlayfs meanwhile)",
         ),
         Err(error) => {
-            lacking(Feature::Overlay, error.to_string(), "a kernel of version 6.5 or newer has all of it")
+            lacking(Feature::Overlay, error.to_string(), "a kernel of version 5.12 or newer has all of it")
         }
     }
 }

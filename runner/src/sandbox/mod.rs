@@ -13,6 +13,7 @@ pub(crate) mod init;
 mod masks;
 mod mountpoints;
 mod mounts;
+mod overlay_page;
 mod privileges;
 mod process;
 pub(crate) mod report;

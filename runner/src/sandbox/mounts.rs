@@ -113,7 +113,7 @@ pub(crate) fn try_overlay() -> io::Result<()> {
     }
     rustix::process::fchdir(&disk)?;
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in [("lowerdir+", "lower"), ("upperdir", "upper"), ("workdir", "work")] {
+    for (key, value) in [("lowerdir", "lower"), ("upperdir", "upper"), ("workdir", "work")] {
         fsconfig_set_string(&context, key, value)?;
     }
     rustix::mount::fsconfig_set_flag(&context, "userxattr")?;

@@ -26,6 +26,7 @@ use rustix::process::fchdir;
 
 use super::mountpoints::{self, Kind};
 use super::mounts;
+use super::overlay_page;
 use super::report::{At, Failure, Phase};
 use super::spec::{OverlayXattrs, Rootfs, Upper};
 use super::workshop::Workshop;
@@ -110,7 +111,7 @@ struct Overlay<'a> {
 
 impl Overlay<'_> {
     fn mount_with(&self, workshop: &Workshop, wanted: &[Wanted]) -> Result<Root, Failure> {
-        let mount = self.mount(None)?;
+        let mount = self.mount(workshop, None)?;
         let missing = missing(&mount, wanted)?;
         if missing.is_empty() {
             return Ok(Root { mount, shadow: None });
@@ -118,18 +119,40 @@ impl Overlay<'_> {
         let shadow = Shadow::make(&mount, workshop, self.upper, &missing)
             .at(Phase::Rootfs, "mount points that the image lacks")?;
         drop(mount);
-        let path = shadow.enter().at(Phase::Rootfs, "mount points that the image lacks")?;
-        let mount = self.mount(Some(path))?;
+        shadow.enter().at(Phase::Rootfs, "mount points that the image lacks")?;
+        let mount = self.mount(workshop, Some(&shadow))?;
         Ok(Root { mount, shadow: Some(shadow) })
     }
 
     /// One overlay mount. `lowerdir+` takes one layer a call, so that neither their number nor the length of their
-    /// paths meets the page that `mount(2)` squeezes its options into.
-    fn mount(&self, shadow: Option<&Path>) -> Result<OwnedFd, Failure> {
+    /// paths meets the page that `mount(2)` squeezes its options into. Older kernels know only the page.
+    fn mount(&self, workshop: &Workshop, shadow: Option<&Shadow>) -> Result<OwnedFd, Failure> {
+        if overlay_page::is_needed() {
+            let object = format!("overlay of {} layers", self.lowers.len());
+            return self.mount_by_page(workshop, shadow).at(Phase::Rootfs, object);
+        }
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).at(Phase::Rootfs, "overlay")?;
-        self.configure(&context, shadow)
+        self.configure(&context, shadow.map(|shadow| shadow.name.as_path()))
             .and_then(|()| mounts::create(&context, self.attributes))
             .map_err(|error| Failure::new(Phase::Rootfs, self.explain(&context), &error))
+    }
+
+    fn mount_by_page(&self, workshop: &Workshop, shadow: Option<&Shadow>) -> io::Result<OwnedFd> {
+        let shadow_path = shadow.map(|shadow| Ok::<_, io::Error>(inner_path(&shadow.home)?.join(&shadow.name)));
+        let lowers = shadow_path.transpose()?.into_iter().chain(self.lowers.iter().cloned());
+        let lowers = lowers.chain([self.skeleton.to_owned()]).collect();
+        let upper = self.upper.map(|Upper { upper, work }| (upper.as_path(), work.as_path()));
+        let options = match (self.xattrs, upper) {
+            (OverlayXattrs::Trusted, Some(_)) => ",volatile,index=off,metacopy=off,redirect_dir=off",
+            (OverlayXattrs::Trusted, None) => ",index=off,metacopy=off,redirect_dir=off",
+            (OverlayXattrs::User, Some(_)) => ",volatile,index=off,userxattr",
+            (OverlayXattrs::User, None) => ",index=off,userxattr",
+        };
+        if let Some(Upper { work, .. }) = self.upper {
+            forget_volatile(work);
+        }
+        let name = if shadow.is_some() { "layers.shadow" } else { "layers" };
+        overlay_page::Stack { lowers, upper, options }.mount(workshop, name, self.attributes)
     }
 
     fn configure(&self, context: &OwnedFd, shadow: Option<&Path>) -> io::Result<()> {
@@ -139,10 +162,7 @@ impl Overlay<'_> {
             fsconfig_set_string(context, "lowerdir+", lower)?;
         }
         if let Some(Upper { upper, work }) = self.upper {
-            // A marker left by our own first attempt (or a killed step's) would refuse the mount; the contents are
-            // either thrown away or synced by the store before anyone relies on them.
-            let _ = unlinkat(CWD, work.join("work/incompat/volatile/dirty"), AtFlags::empty());
-            let _ = unlinkat(CWD, work.join("work/incompat/volatile"), AtFlags::REMOVEDIR);
+            forget_volatile(work);
             fsconfig_set_string(context, "upperdir", upper.as_path())?;
             fsconfig_set_string(context, "workdir", work.as_path())?;
             fsconfig_set_flag(context, "volatile")?;
@@ -167,6 +187,13 @@ impl Overlay<'_> {
             log => format!("overlay of {layers} layers ({log})"),
         }
     }
+}
+
+/// A marker left by our own first attempt (or a killed step's) would refuse the mount; the contents are either thrown
+/// away or synced by the store before anyone relies on them.
+fn forget_volatile(work: &Path) {
+    let _ = unlinkat(CWD, work.join("work/incompat/volatile/dirty"), AtFlags::empty());
+    let _ = unlinkat(CWD, work.join("work/incompat/volatile"), AtFlags::REMOVEDIR);
 }
 
 /// Which of the wanted mount points are not in the tree.
@@ -230,9 +257,8 @@ impl Shadow {
     }
 
     /// Makes `home` the working directory, so that the layer has a short path that nothing can shadow.
-    fn enter(&self) -> io::Result<&Path> {
-        fchdir(&self.home)?;
-        Ok(&self.name)
+    fn enter(&self) -> io::Result<()> {
+        Ok(fchdir(&self.home)?)
     }
 
     /// Removes the layer. A killed sandbox leaves it beside its work directory, whose owner removes both.

@@ -28,7 +28,7 @@ impl Workshop {
         let root = mounts::make("tmpfs", &[("size", SIZE), ("mode", "0755")], MountAttrFlags::empty())?;
         mounts::attach(&root, openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)?;
         mkdirat(&root, "empty", Mode::from_raw_mode(0o555))?;
-        let null = device("/dev/null", (1, 3))?;
+        let null = attached(&root, "null", &device("/dev/null", (1, 3))?)?;
         Ok(Workshop { root, null })
     }
 
@@ -75,6 +75,13 @@ impl Workshop {
     pub(super) fn null(&self) -> io::Result<OwnedFd> {
         mounts::copy(&self.null, "", false)
     }
+}
+
+/// Attaches a mount of a file and opens it there: a kernel before 6.15 copies no mount that is attached nowhere.
+fn attached(root: &OwnedFd, name: &str, mount: &OwnedFd) -> io::Result<OwnedFd> {
+    let place = mountpoints::make(root, Path::new(name), Kind::File)?;
+    mounts::attach(mount, place)?;
+    Ok(openat(root, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// A detached mount of a device node of the host, checked to be the device it should be: an image or a broken host
