@@ -130,7 +130,7 @@ impl Bench {
             stdio: Stdio { stdin: null()?.into(), stdout: null()?.into(), stderr: null()?.into() },
             handles: Vec::new(),
             netns: lease.as_ref().and_then(Lease::netns),
-            cgroup: if cgroup { Cgroup::create(&spec.limits, None)? } else { None },
+            cgroup: if cgroup { Cgroup::create(&spec.limits, None)?.cgroup } else { None },
         };
         let running = self.zygote.spawn(job)?;
         let exit = running.wait()?;

@@ -65,7 +65,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         },
         handles: Vec::new(),
         netns: lease.as_ref().and_then(Lease::netns),
-        cgroup: Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref())?,
+        cgroup: Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref())?.cgroup,
     };
     let end = zygote.spawn(job)?.wait();
     Ok(match end {

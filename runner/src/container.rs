@@ -11,6 +11,7 @@ use forge_solver::{TroubleKind, WorldError};
 use forge_store::{Platform, Snapshot, Store};
 use rustix::fs::{Mode, OFlags};
 
+use crate::cgroup::{Cgroup, Granted};
 use crate::emulation::{Emulators, is_foreign};
 use crate::isolation::Rung;
 use crate::network::resolv_conf::hosts;
@@ -19,7 +20,7 @@ use crate::roots::Roots;
 use crate::sandbox::spec::{Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, User};
 use crate::step::Settings;
 use crate::zygote::{Job, Running, Stdio, Zygote, ZygoteError};
-use crate::{Cgroup, Exit, detach, terminal, trouble};
+use crate::{Exit, detach, terminal, trouble};
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -153,8 +154,8 @@ pub fn run_container(
         spec.mounts.clear();
         let mut handles = mount_volumes(&container.volumes, &mut spec)?;
         let foreign = emulators.provide(&container.platform, &mut spec, &mut handles);
-        let cgroup =
-            Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
+        let Granted { cgroup, .. } = Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref())
+            .map_err(|error| trouble::of_cgroup(&error))?;
         let (stdio, ends) =
             streams(container.interactive && !container.terminal).map_err(trouble::of_sandbox)?;
         let netns = lease.as_ref().and_then(Lease::netns);

@@ -238,9 +238,7 @@ fn seccomp() -> Finding {
 fn limit(feature: Feature, limits: Limits) -> Finding {
     match Cgroup::create(&limits, None) {
         Ok(_) => found(feature, "by an own cgroup"),
-        Err(CgroupError::Unavailable { reason, .. }) => {
-            lacking(feature, reason, "run as root, or as a user with a delegated cgroup")
-        }
+        Err(CgroupError::Unavailable { reason, remedy, .. }) => lacking(feature, reason, remedy),
         Err(error) => lacking(feature, error.to_string(), "run as root"),
     }
 }

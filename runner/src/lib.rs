@@ -31,7 +31,7 @@ pub mod user;
 pub mod userns;
 mod zygote;
 
-pub use cgroup::{Cgroup, CgroupError};
+pub use cgroup::{Cgroup, CgroupError, Granted};
 pub use sandbox::{Exit, Failure, Phase, capabilities, detach, is_rlimit_name, spec};
 
 pub use sys::share_heap;

@@ -127,6 +127,8 @@ pub struct Steps<'a> {
     told: AtomicBool,
     /// What the rung lacks was said.
     told_rung: AtomicBool,
+    /// That steps have no limit on processes was said.
+    told_limit: AtomicBool,
     running: Mutex<HashMap<StepId, Arc<Running>>>,
     cancelled: AtomicBool,
 }
@@ -152,6 +154,7 @@ impl<'a> Steps<'a> {
             on_failure: settings.on_failure,
             told: AtomicBool::new(false),
             told_rung: AtomicBool::new(false),
+            told_limit: AtomicBool::new(false),
             running: Mutex::new(HashMap::new()),
             cancelled: AtomicBool::new(false),
         }
@@ -354,8 +357,7 @@ impl<'a> Steps<'a> {
     ) -> Result<Result<Arc<Running>, Failure>, WorldError> {
         let Prepared { spec, handles, lease, .. } = prepared;
         spec.rootfs = rootfs.clone();
-        let cgroup =
-            Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref()).map_err(trouble::of_sandbox)?;
+        let cgroup = self.cgroup(spec, job)?;
         let handles = std::mem::take(handles);
         let netns = lease.as_ref().and_then(Lease::netns);
         let zygote = self.zygote()?;
@@ -368,6 +370,25 @@ impl<'a> Steps<'a> {
             running.kill();
         }
         Ok(Ok(running))
+    }
+
+    /// The step's cgroup. That it has no limit on processes is said once.
+    fn cgroup(&self, spec: &SandboxSpec, job: &Job<'_>) -> Result<Option<Cgroup>, WorldError> {
+        let granted = Cgroup::create(&spec.limits, spec.cgroup_parent.as_deref())
+            .map_err(|error| trouble::of_cgroup(&error))?;
+        // Below, the rung has said so.
+        if let Some(missing) = &granted.missing
+            && self.isolation.rung.has_namespaces()
+            && !self.told_limit.swap(true, Ordering::Relaxed)
+        {
+            let remedy = match missing.remedy() {
+                "" => String::new(),
+                remedy => format!("; to have one: {remedy}"),
+            };
+            let text = format!("warning: steps have no limit on processes: {missing}{remedy}");
+            job.events.emit(Event::Note { step: job.step, text });
+        }
+        Ok(granted.cgroup)
     }
 
     /// What to say of a step that goes on although it was asked to end; once.

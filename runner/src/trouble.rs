@@ -5,6 +5,7 @@ use std::io;
 use forge_solver::{TroubleKind, WorldError};
 use forge_store::StoreError;
 
+use crate::cgroup::CgroupError;
 use crate::files::FilesError;
 use crate::zygote::ZygoteError;
 use crate::{Failure, Phase};
@@ -35,6 +36,15 @@ pub fn of_files(error: FilesError) -> WorldError {
 /// Any error of starting a sandbox: this machine lacks something.
 pub fn of_sandbox(error: impl std::fmt::Display) -> WorldError {
     WorldError::new(TroubleKind::Sandbox, format!("cannot start a sandbox: {error}"))
+}
+
+/// A limit that cannot be kept here.
+pub fn of_cgroup(error: &CgroupError) -> WorldError {
+    let trouble = of_sandbox(error);
+    match error.remedy() {
+        "" => trouble,
+        remedy => trouble.hint(remedy),
+    }
 }
 
 /// A program that did not start: wrong words are the user's to correct, all else is the machine's.

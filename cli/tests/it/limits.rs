@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::support::{Builder, Lab, Marker, NetNs, soon};
+use crate::support::{Builder, Lab, Marker, NetNs, soon, tool};
 
 #[test]
 fn an_added_host_is_known_and_no_part_of_the_key() {
@@ -129,6 +129,49 @@ fn limits_are_those_of_the_kernels_own_files() {
     let left: Vec<PathBuf> =
         points.map(|point| Path::new(point).join(&parent)).filter(|path| path.exists()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Cgroups that a test made by hand; removed with the value.
+struct Cgroups(String);
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for controller in ["memory", "pids"] {
+            let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(controller).join(&self.0));
+        }
+    }
+}
+
+#[test]
+fn a_user_is_told_which_limits_there_are_not_and_the_command_that_gives_them() {
+    let lab = Lab::of(Builder::User);
+    lab.add_busybox();
+    let built = lab.build_text("FROM busybox\nRUN --network=none true\nRUN --network=none echo 2\n", &[]);
+    assert_eq!(built.stderr.matches("warning: steps have no limit on processes").count(), 1, "{built}");
+    let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let remedy = if is_v2 { "systemd-run --user --scope -p Delegate=yes" } else { "as root: install -d -o " };
+    assert!(built.stderr.contains(&format!("to have one: {remedy}")), "{built}");
+    built.success();
+    let said = lab.forge(&["doctor"]).success();
+    assert!(said.contains("missing limit on memory") && said.contains(remedy), "{said}");
+
+    // What a limit that was asked for needs is a command that works.
+    let cgroups = Cgroups(format!("forge-user-{}", std::process::id()));
+    let parent = format!("/{}", cgroups.0);
+    let text = "FROM busybox\nRUN --network=none head -c 200m /dev/zero | tail -c 199m > /dev/null\n";
+    let limited = || lab.build_text(text, &["--memory=32m", "--cgroup-parent", &parent]);
+    for controller in ["pids", "memory"] {
+        let report = limited().report(7);
+        assert!(report.contains(&format!("no writable cgroup with the {controller} controller")), "{report}");
+        let help = report.lines().find_map(|line| line.trim().strip_prefix("= help: ")).unwrap();
+        if is_v2 {
+            assert!(help.starts_with(remedy), "{help}");
+            return;
+        }
+        assert!(tool("sh", &["-c", help.strip_prefix("as root: ").unwrap()]).is_empty());
+    }
+    let report = limited().report(1);
+    assert!(report.contains("out of memory: its limit is 33554432 bytes"), "{report}");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::place::{self, Refused};
+
 /// The kind of a hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
@@ -62,20 +64,31 @@ impl Hierarchies {
 }
 
 impl Hierarchy {
-    /// Lets a controller reach the children of `family`: v2 hands controllers down level by level.
-    pub(super) fn enable(&self, family: &Path, controller: &str) -> io::Result<()> {
-        fs::create_dir_all(family)?;
-        // Above forge's own cgroup it is not ours to say, unless the family stands there.
-        let top = if family.starts_with(&self.own) { &self.own } else { &self.root };
+    /// Lets controllers reach the children of `family`: v2 hands them down level by level, from `top`. What lies above
+    /// that is not ours to say. Gives the directories that it had to make, the outermost first; none of them stays if
+    /// it fails.
+    pub(super) fn enable(
+        &self,
+        top: &Path,
+        family: &Path,
+        controllers: &[&'static str],
+    ) -> Result<Vec<PathBuf>, Refused> {
+        let mut made = Vec::new();
         let below: Vec<&Path> = family.ancestors().take_while(|path| path.starts_with(top)).collect();
-        for level in below.into_iter().rev() {
-            let file = level.join("cgroup.subtree_control");
-            let enabled = fs::read_to_string(&file)?;
-            if !enabled.split_whitespace().any(|name| name == controller) {
-                fs::write(&file, format!("+{controller}"))?;
+        let enabled = below.into_iter().rev().try_for_each(|level| {
+            let refused = |controller| move |error| Refused { controller, error };
+            match fs::create_dir(level) {
+                Ok(()) => made.push(level.to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(refused(controllers[0])(place::at(level, &error))),
             }
+            let mut controllers = controllers.iter();
+            controllers.try_for_each(|controller| hand_down(level, controller).map_err(refused(controller)))
+        });
+        if enabled.is_err() {
+            made.iter().rev().for_each(|level| drop(fs::remove_dir(level)));
         }
-        Ok(())
+        enabled.map(|()| made)
     }
 
     /// Moves forge and its helpers out of their own cgroup into a leaf below it, if nobody else is in there.
@@ -83,11 +96,13 @@ impl Hierarchy {
         let text = fs::read_to_string(self.own.join("cgroup.procs"))?;
         let processes: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
         if !processes.iter().all(|process| is_ours(*process)) {
-            let message = format!(
-                "{} has other processes; start forge in a cgroup of its own: systemd-run --scope -p Delegate=yes",
-                self.own.display()
-            );
-            return Err(io::Error::other(message));
+            let message = format!("{} has other processes than forge", self.own.display());
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+        }
+        // Where `pids` was handed down by an earlier forge, our being here keeps everybody out of the leaf.
+        let control = self.own.join("cgroup.subtree_control");
+        for controller in fs::read_to_string(&control)?.split_whitespace() {
+            let _ = fs::write(&control, format!("-{controller}"));
         }
         let leaf = self.own.join(leaf);
         fs::create_dir_all(&leaf)?;
@@ -95,13 +110,39 @@ impl Hierarchy {
     }
 }
 
-/// Whether a process is this one or was started by it.
+/// Lets the children of one cgroup have a controller. Processes are looked for first: the kernel lets a cgroup that has
+/// some hand down `pids` and `cpu`, and then takes no process into its children. Only the first cgroup of all is free of
+/// such rules, and has no type.
+fn hand_down(level: &Path, controller: &str) -> io::Result<()> {
+    let file = level.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&file)?;
+    if enabled.split_whitespace().any(|name| name == controller) {
+        return Ok(());
+    }
+    let is_first = !level.join("cgroup.type").exists();
+    if !is_first && !fs::read_to_string(level.join("cgroup.procs"))?.is_empty() {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    fs::write(&file, format!("+{controller}")).map_err(|error| match error.raw_os_error() {
+        // The caller tells by it that processes are in the way.
+        Some(libc::EBUSY) => error,
+        Some(libc::ENOENT) => io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{} itself has no {controller} controller", level.display()),
+        ),
+        _ => place::at(&file, &error),
+    })
+}
+
+/// Whether a process is this one or comes from it.
 fn is_ours(process: u32) -> bool {
-    let parent = || {
+    const MOST_GENERATIONS: usize = 64;
+    let parent = |process: &u32| {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
     };
-    process == std::process::id() || parent() == Some(std::process::id())
+    let line = std::iter::successors(Some(process), parent);
+    line.take(MOST_GENERATIONS).any(|ancestor| ancestor == std::process::id())
 }
 
 /// Puts the lines of mountinfo(5) and `/proc/self/cgroup` together. `offered` reads a v2 root's controllers.
@@ -127,7 +168,9 @@ fn parse(mounts: &str, own: &str, offered: impl Fn(&Path) -> String) -> Vec<Hier
             }
             _ => continue,
         };
+        // Outside of what is mounted, or of the cgroup namespace (`/../x`), the mount's root is the nearest.
         let below = cgroup.unwrap_or("/").strip_prefix(root.trim_end_matches('/')).unwrap_or("");
+        let below = if below.split('/').any(|name| name == "..") { "" } else { below };
         let root = PathBuf::from(point);
         let own = root.join(below.trim_start_matches('/'));
         hierarchies.push(Hierarchy { version, controllers, root, own });
@@ -182,6 +225,13 @@ mod tests {
         let mounts = "30 25 0:26 /docker/abc /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
         let found = parse(mounts, "3:pids:/docker/abc/child\n", |_| String::new());
         assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/pids/child"));
+    }
+
+    #[test]
+    fn a_cgroup_outside_of_the_namespace_is_not_followed_out_of_the_mount() {
+        let mounts = "30 25 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let found = parse(mounts, "0::/../../system.slice\n", |_| "pids".into());
+        assert_eq!(found[0].own, Path::new("/sys/fs/cgroup"));
     }
 
     #[test]

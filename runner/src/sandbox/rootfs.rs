@@ -138,7 +138,8 @@ impl Overlay<'_> {
     }
 
     fn mount_by_page(&self, workshop: &Workshop, shadow: Option<&Shadow>) -> io::Result<OwnedFd> {
-        let shadow_path = shadow.map(|shadow| Ok::<_, io::Error>(inner_path(&shadow.home)?.join(&shadow.name)));
+        let shadow_path =
+            shadow.map(|shadow| Ok::<_, io::Error>(inner_path(&shadow.home)?.join(&shadow.name)));
         let lowers = shadow_path.transpose()?.into_iter().chain(self.lowers.iter().cloned());
         let lowers = lowers.chain([self.skeleton.to_owned()]).collect();
         let upper = self.upper.map(|Upper { upper, work }| (upper.as_path(), work.as_path()));
