@@ -207,19 +207,20 @@ impl<'a> LocalExecutor<'a> {
 
     /// Takes out of a step's draft what it only touched.
     fn drop_unchanged(&self, below: &Snapshot, draft: &Draft, since: Mtime) -> Result<(), WorldError> {
-        let trees = self.store.layers().stack(below).map_err(trouble::of_store)?;
-        let layers = trees.iter().map(RootDir::open_host).collect::<Result<Vec<_>, _>>();
-        let layers = layers.map_err(|e| trouble::of_files(e.into()))?;
-        if layers.is_empty() {
+        if below.layers.is_empty() {
             return Ok(());
         }
         let options = ReadOptions {
             format: Format::Overlay(self.store.layers().xattrs()),
             xattrs: XattrFilter::Portable,
         };
+        let stack = || -> Result<MergedTree, FilesError> {
+            let trees = self.store.layers().stack(below)?;
+            let layers = trees.iter().map(RootDir::open_host).collect::<Result<_, _>>()?;
+            Ok(MergedTree::new(layers, options))
+        };
         let draft = RootDir::open_host(draft.tree()).map_err(|e| trouble::of_files(e.into()))?;
-        drop_unchanged(&draft, &MergedTree::new(layers, options), options, since)
-            .map_err(|e| trouble::of_files(e.into()))
+        drop_unchanged(&draft, stack, options, since).map_err(trouble::of_files)
     }
 
     fn draft(&self) -> Result<Draft, WorldError> {

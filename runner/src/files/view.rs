@@ -126,6 +126,12 @@ impl StackView {
         Ok(Self::over(vec![RootDir::open_host(tree)?], marks))
     }
 
+    /// What the root directory of stacked trees, the topmost first, looks like: as the topmost one's does.
+    pub fn root_of(trees: &[PathBuf], marks: OverlayXattrs) -> Result<Self, FilesError> {
+        let top = trees.first().map(RootDir::open_host).transpose()?;
+        Ok(Self::over(top.into_iter().collect(), marks))
+    }
+
     fn over(layers: Vec<RootDir>, marks: OverlayXattrs) -> Self {
         let options = ReadOptions { format: Format::Overlay(marks), xattrs: XattrFilter::Portable };
         Self { tree: MergedTree::new(layers, options) }

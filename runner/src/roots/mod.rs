@@ -152,9 +152,10 @@ impl<'a> Roots<'a> {
 
     fn overlay(&self, below: &Snapshot, draft: &Draft) -> Result<Rootfs, WorldError> {
         let lowers = self.store.layers().stack(below).map_err(trouble::of_store)?;
+        let xattrs = self.store.layers().xattrs();
         // The layer's root directory looks as the one below; overlayfs shows the upper one's metadata.
-        let view = self.view(below)?;
-        let upper = Upper::new(draft, &view, self.store.layers().xattrs()).map_err(trouble::of_files)?;
+        let root = StackView::root_of(&lowers, xattrs).map_err(trouble::of_files)?;
+        let upper = Upper::new(draft, &root, xattrs).map_err(trouble::of_files)?;
         upper.finish().map_err(trouble::of_files)?;
         let upper = UpperDirs { upper: draft.tree(), work: draft.work() };
         Ok(Rootfs::Overlay { lowers, upper: Some(upper), xattrs: marks(self.store) })

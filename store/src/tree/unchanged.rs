@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::{Entry, Found, MergedTree, Node, ReadOptions, TreeError};
-use crate::rootdir::{Dir, DirEntry, Mtime, RootDir};
+use crate::rootdir::{Dir, DirEntry, Mtime, RootDir, RootDirError};
 
 /// How deep directories are looked into; what lies deeper stays. Each level holds a descriptor for every layer.
 const DEPTH_MAX: usize = 64;
@@ -19,23 +19,24 @@ const DEPTH_MAX: usize = 64;
 const COMPARE_BYTES: usize = 64 * 1024;
 
 /// Takes out of a layer's tree what is below it already. `since` is when the step began: what is not older was
-/// written by it.
-pub fn drop_unchanged(
+/// written by it. `below` is asked only if something might go: to open a tall stack costs more than most steps write.
+pub fn drop_unchanged<E: From<TreeError>>(
     layer: &RootDir,
-    below: &MergedTree,
+    below: impl FnOnce() -> Result<MergedTree, E>,
     options: ReadOptions,
     since: Mtime,
-) -> Result<(), TreeError> {
-    let Some(found) = below.lookup("", false)? else { return Ok(()) };
+) -> Result<(), E> {
     let dir = layer.dir().clone();
-    let names = dir.read_dir()?.into_iter();
-    let root = Level { dir, entry: None, found, names, is_kept: true, is_touched: false };
-    Sweep { options, since, levels: vec![root], path: PathBuf::new() }.run()
+    let names = dir.read_dir().map_err(TreeError::from)?.into_iter();
+    let root = Level { dir, entry: None, found: None, names, is_kept: true, is_touched: false };
+    Sweep { options, since, below: Some(below), levels: vec![root], path: PathBuf::new() }.run()
 }
 
-struct Sweep {
+struct Sweep<B> {
     options: ReadOptions,
     since: Mtime,
+    /// Gives what is below; taken by whoever needs it first.
+    below: Option<B>,
     levels: Vec<Level>,
     path: PathBuf,
 }
@@ -45,7 +46,8 @@ struct Level {
     dir: Dir,
     /// What the layer says of it; none for the root.
     entry: Option<Entry>,
-    found: Found,
+    /// What is below; of the root once somebody asked.
+    found: Option<Found>,
     names: std::vec::IntoIter<DirEntry>,
     /// Something in it stays.
     is_kept: bool,
@@ -53,8 +55,11 @@ struct Level {
     is_touched: bool,
 }
 
-impl Sweep {
-    fn run(mut self) -> Result<(), TreeError> {
+impl<B> Sweep<B> {
+    fn run<E: From<TreeError>>(mut self) -> Result<(), E>
+    where
+        B: FnOnce() -> Result<MergedTree, E>,
+    {
         while let Some(level) = self.levels.last_mut() {
             match level.names.next() {
                 Some(name) => self.visit(name.name)?,
@@ -64,10 +69,13 @@ impl Sweep {
         Ok(())
     }
 
-    fn visit(&mut self, name: OsString) -> Result<(), TreeError> {
+    fn visit<E: From<TreeError>>(&mut self, name: OsString) -> Result<(), E>
+    where
+        B: FnOnce() -> Result<MergedTree, E>,
+    {
         let depth = self.levels.len();
         let Some(level) = self.levels.last_mut() else { return Ok(()) };
-        let at = level.dir.at(&name)?;
+        let at = level.dir.at(&name).map_err(TreeError::from)?;
         let Some(entry) = Entry::read(at, self.path.join(&name), self.options)? else {
             level.is_kept = true;
             return Ok(());
@@ -77,23 +85,29 @@ impl Sweep {
             Node::Whiteout => false,
             _ => !entry.is_hard_linked() && entry.stat.mtime < self.since,
         };
-        let found = if may_be { level.found.child(&name, self.options)? } else { None };
+        if may_be && let Some(below) = self.below.take() {
+            level.found = below()?.lookup("", false)?;
+        }
+        let found = match &level.found {
+            Some(found) if may_be => found.child(&name, self.options)?,
+            _ => None,
+        };
         match found {
             Some(found) if entry.node.is_directory() && found.entry.node.is_directory() => {
-                let (dir, names) = at.read_dir().map_err(|error| error.with_path(&entry.path))?;
+                let (dir, names) = at.read_dir().map_err(|error| located(error, &entry))?;
                 self.path.push(&name);
                 let names = names.into_iter();
                 self.levels.push(Level {
                     dir,
                     entry: Some(entry),
-                    found,
+                    found: Some(found),
                     names,
                     is_kept: false,
                     is_touched: false,
                 });
             }
             Some(found) if !entry.node.is_directory() && is_same_file(&entry, &found.entry)? => {
-                at.remove_file().map_err(|error| error.with_path(&entry.path))?;
+                at.remove_file().map_err(|error| located(error, &entry))?;
                 level.is_touched = true;
             }
             _ => level.is_kept = true,
@@ -105,19 +119,25 @@ impl Sweep {
     fn leave(&mut self) -> Result<(), TreeError> {
         let Some(left) = self.levels.pop() else { return Ok(()) };
         self.path.pop();
-        let (Some(entry), Some(parent)) = (&left.entry, self.levels.last_mut()) else { return Ok(()) };
-        let located = |error: crate::rootdir::RootDirError| error.with_path(&entry.path);
-        if !left.is_kept && is_same(entry, &left.found.entry)? {
-            parent.dir.at(entry.name())?.remove_dir().map_err(located)?;
+        let (Some(entry), Some(found), Some(parent)) = (&left.entry, &left.found, self.levels.last_mut())
+        else {
+            return Ok(());
+        };
+        if !left.is_kept && is_same(entry, &found.entry)? {
+            parent.dir.at(entry.name())?.remove_dir().map_err(|error| located(error, entry))?;
             parent.is_touched = true;
             return Ok(());
         }
         parent.is_kept = true;
         if left.is_touched {
-            left.dir.itself().set_mtime(entry.stat.mtime).map_err(located)?;
+            left.dir.itself().set_mtime(entry.stat.mtime).map_err(|error| located(error, entry))?;
         }
         Ok(())
     }
+}
+
+fn located(error: RootDirError, entry: &Entry) -> TreeError {
+    error.with_path(&entry.path).into()
 }
 
 /// Whether all that is said of two files is the same.
