@@ -85,7 +85,7 @@ pub struct Cgroup {
     directories: Vec<PathBuf>,
     /// Parents that were made for it, the outermost first.
     parents: Vec<PathBuf>,
-    procs: Vec<OwnedFd>,
+    tasks: Vec<OwnedFd>,
     born_in: Option<OwnedFd>,
     memory: Option<(PathBuf, u64)>,
     pids: Option<(PathBuf, u64)>,
@@ -231,7 +231,9 @@ impl Cgroup {
         if controller == "cpuset" {
             inherit_cpuset(&hierarchy.root, &directory)?;
         }
-        self.procs.push(fs::File::options().write(true).open(directory.join("cgroup.procs"))?.into());
+        // A process that has one thread and moves itself: then the kernel need not hold up every fork and exec of the
+        // machine until a grace period is over, which `cgroup.procs` makes it do, often for ten milliseconds.
+        self.tasks.push(fs::File::options().write(true).open(directory.join("tasks"))?.into());
         Ok(directory)
     }
 
@@ -252,9 +254,9 @@ impl Cgroup {
         (refused > 0).then_some(*limit)
     }
 
-    /// Open `cgroup.procs` files of v1 hierarchies, for PID 1 to write itself into.
-    pub(crate) fn procs(&self) -> &[OwnedFd] {
-        &self.procs
+    /// Open `tasks` files of v1 hierarchies, for PID 1 to write itself into.
+    pub(crate) fn tasks(&self) -> &[OwnedFd] {
+        &self.tasks
     }
 
     /// The v2 directory for PID 1 to be born in.

@@ -88,7 +88,7 @@ fn live_in_a_directory(
 ) -> Result<Exit, Failure> {
     rustix::process::set_child_subreaper(Some(getpid())).at(Phase::Internal, "subreaper")?;
     for file in cgroups {
-        rustix::io::write(&file, b"0").at(Phase::Cgroup, "cgroup.procs")?;
+        rustix::io::write(&file, b"0").at(Phase::Cgroup, "tasks")?;
     }
     bare::narrow(&mut spec);
     let is_filtered = crate::isolation::is_filtered();
@@ -133,10 +133,10 @@ impl Opened {
     }
 }
 
-/// Joins the cgroups whose `cgroup.procs` were handed in, then hides everything above them.
-fn join_cgroups(procs: Vec<OwnedFd>) -> Result<(), Failure> {
-    for file in procs {
-        rustix::io::write(&file, b"0").at(Phase::Cgroup, "cgroup.procs")?;
+/// Joins the cgroups whose `tasks` were handed in, then hides everything above them.
+fn join_cgroups(tasks: Vec<OwnedFd>) -> Result<(), Failure> {
+    for file in tasks {
+        rustix::io::write(&file, b"0").at(Phase::Cgroup, "tasks")?;
     }
     match sys::unshare(libc::CLONE_NEWCGROUP) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),

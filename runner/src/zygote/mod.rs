@@ -166,12 +166,12 @@ impl Zygote {
         if job.handles.len() > wire::MAX_DESCRIPTORS - ROOM_FOR_THE_OTHERS {
             return Err(ZygoteError::TooManyHandles(job.handles.len()));
         }
-        let procs = job.cgroup.as_ref().map_or(&[][..], Cgroup::procs);
+        let tasks = job.cgroup.as_ref().map_or(&[][..], Cgroup::tasks);
         let envelope = Envelope {
             spec: job.spec.clone(),
             skeleton: self.skeleton.clone(),
             has_netns: job.netns.is_some(),
-            cgroups: procs.len(),
+            cgroups: tasks.len(),
         };
         let envelope = envelope.write().map_err(ZygoteError::Send)?;
         let into_cgroup = job.cgroup.as_ref().and_then(Cgroup::directory);
@@ -180,7 +180,7 @@ impl Zygote {
         descriptors
             .extend([&envelope, &job.stdio.stdin, &job.stdio.stdout, &job.stdio.stderr].map(AsFd::as_fd));
         descriptors.extend(job.netns);
-        descriptors.extend(procs.iter().chain(&job.handles).map(AsFd::as_fd));
+        descriptors.extend(tasks.iter().chain(&job.handles).map(AsFd::as_fd));
         wire::send_request(socket, self.namespaces_for(job), into_cgroup.is_some(), &descriptors)
             .map_err(ZygoteError::Send)
     }

@@ -40,7 +40,7 @@ pub(crate) struct Envelope {
     pub(crate) skeleton: PathBuf,
     /// After the standard streams comes a network namespace.
     pub(crate) has_netns: bool,
-    /// How many `cgroup.procs` come then; the rest are mounts.
+    /// How many `tasks` of cgroups come then; the rest are mounts.
     pub(crate) cgroups: usize,
 }
 
