@@ -97,6 +97,8 @@ left "wrong ends" "$(cat "$work"/err/* 2>/dev/null | head -n 20)"
 # This shell, and what it starts to look.
 left processes "$(ps -e -o pid=,comm=,args= | awk '$2 != "bash" && $2 != "ps" && $2 != "awk"')"
 left mounts "$(diff <(echo "$mounts") <(sort /proc/self/mountinfo) | grep '^[<>]' || true)"
+# The kernel takes an interface down after the last process of its namespace, aside.
+for _ in $(seq 50); do ip -o link | grep -qv ' lo:' || break; sleep 0.1; done
 left interfaces "$(ip -o link | grep -v ' lo:' || true)"
 left "nftables tables" "$(nft list tables 2>/dev/null || true)"
 left namespaces "$(for type in mnt net ipc uts cgroup user time; do

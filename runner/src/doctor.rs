@@ -102,7 +102,7 @@ pub fn probe(search_path: &str) -> Vec<Finding> {
         landlock(),
         limit(Feature::PidsLimit, Limits { pids: Some(1), ..Limits::none() }),
         limit(Feature::MemoryLimit, Limits { memory_bytes: Some(1 << 30), ..Limits::none() }),
-        program(Feature::Nftables, "nft", "nftables", search_path),
+        nftables(),
         program(Feature::Pasta, "pasta", "passt", search_path),
         program(Feature::Slirp4netns, "slirp4netns", "slirp4netns", search_path),
         tun(),
@@ -115,6 +115,18 @@ fn found(feature: Feature, detail: impl Into<String>) -> Finding {
 
 fn lacking(feature: Feature, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { feature, available: false, detail: detail.into(), remedy: remedy.into() }
+}
+
+fn nftables() -> Finding {
+    match crate::network::try_nftables() {
+        Ok(()) => found(Feature::Nftables, "rules can be written"),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => lacking(
+            Feature::Nftables,
+            error.to_string(),
+            "only root needs it: a user has pasta or slirp4netns",
+        ),
+        Err(error) => lacking(Feature::Nftables, error.to_string(), "as root: modprobe nf_tables"),
+    }
 }
 
 fn root() -> Finding {

@@ -21,6 +21,33 @@ const SERVER: &str = "import socket\n\
 const ASK: &str = "(echo | nc -w 10 198.51.100.2 7070 >/answer &) ; i=0
     while [ ! -s /answer -a $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; cat /answer\n";
 
+/// The table of build networks on a host that did not forward.
+const RULES: [&str; 23] = [
+    "table inet forge_build {",
+    "chain forward {",
+    "type filter hook forward priority filter - 5; policy accept;",
+    "iifname \"forge*\" oifname \"forge*\" drop",
+    "iifname \"forge*\" meta nfproto ipv6 drop",
+    "iifname \"forge*\" ct mark set 0x666f7267 accept",
+    "oifname \"forge*\" ct state established,related accept",
+    "oifname \"forge*\" drop",
+    "drop",
+    "}",
+    "chain input {",
+    "type filter hook input priority filter - 5; policy accept;",
+    "iifname \"forge*\" ct state established,related accept",
+    "iifname \"forgehost*\" meta nfproto ipv4 accept",
+    "iifname \"forge*\" meta nfproto ipv4 udp dport 53 accept",
+    "iifname \"forge*\" meta nfproto ipv4 tcp dport 53 accept",
+    "iifname \"forge*\" drop",
+    "}",
+    "chain postrouting {",
+    "type nat hook postrouting priority srcnat; policy accept;",
+    "ct mark 0x666f7267 masquerade",
+    "}",
+    "}",
+];
+
 /// The stand-ins: `host` (198.51.100.1), and `outside` (198.51.100.2) behind it; a server in each, at port 7070.
 struct World {
     host: Child,
@@ -127,6 +154,8 @@ fn root_reaches_the_outside_but_not_the_host() {
 #[test]
 fn sandboxes_do_not_see_each_other_and_the_last_one_tidies_up() {
     let world = World::new();
+    // A new namespace takes it over from the machine, where other builds may run.
+    world.on_host("sysctl -q -w net.ipv4.ip_forward=0");
     let before = world.state();
     let (first, second) = (world.lab(Builder::Root), world.lab(Builder::Root));
     // Both use one runtime directory, as two forge processes of one host do.
@@ -145,7 +174,10 @@ fn sandboxes_do_not_see_each_other_and_the_last_one_tidies_up() {
         second.script(&format!("echo hello | nc -w 1 {} 7071 && echo reached; true", address.trim()));
     call.network = Network::Default;
     assert_eq!(second.run_with(&call, "veth").success(), "");
-    assert!(world.on_host("nft list tables").contains("forge_build"), "still in use");
+    // What the kernel was told, as nft reads it.
+    let rules = world.on_host("nft list table inet forge_build");
+    let rules: Vec<&str> = rules.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(rules, RULES, "still in use");
     // A killed forge tidies nothing; the next one does.
     listener.kill().unwrap();
     listener.wait().unwrap();

@@ -7,25 +7,25 @@
 
 mod namespace;
 mod netlink;
+mod nftables;
+mod pool;
 pub mod resolv_conf;
+mod rtnetlink;
 mod userspace;
 mod veth;
+mod way;
 
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use namespace::Namespace;
-use userspace::{Helper, Program};
-use veth::Nat;
+use pool::Pool;
 
 use crate::sandbox::spec;
-
-/// How many idle namespaces are kept for the next steps.
-const POOL: usize = 4;
 
 /// A way to give a namespace a network, in order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,16 @@ pub enum NetworkError {
         /// Its error.
         error: io::Error,
     },
+    /// The rules that let traffic out were refused.
+    #[error(
+        "write the nftables rules of build networks ({part}): {error}; see that the kernel has nf_tables"
+    )]
+    Rules {
+        /// The table, chain or socket.
+        part: &'static str,
+        /// The kernel's error.
+        error: io::Error,
+    },
     /// All subnets that could be used are.
     #[error("find a free subnet for a build network: all are in use")]
     NoSubnet,
@@ -127,118 +137,46 @@ pub struct Options {
 /// left behind, once nobody uses it any more.
 #[derive(Debug)]
 pub struct Networks {
-    options: Options,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    chosen: Option<Chosen>,
-    nat: Option<Nat>,
-    idle: Vec<Namespace>,
+    pool: Arc<Pool>,
 }
 
 impl Networks {
     /// Nothing is made before the first lease.
     #[must_use]
     pub fn new(options: Options) -> Networks {
-        Networks { options, state: Mutex::new(State::default()) }
+        Networks { pool: Arc::new(Pool::new(options)) }
     }
 
-    /// A namespace with a network, for one step.
+    /// A namespace with a network, for one step. Any number of threads may ask at once.
     ///
     /// # Errors
     /// [`NetworkError`] if the backend that was asked for, or all but the host's network, failed for a reason that
     /// may pass. Without a wanted backend the host's network is what remains.
     pub fn lease(&self) -> Result<Lease<'_>, NetworkError> {
-        let mut state = self.lock();
-        let namespace = match state.idle.pop() {
-            Some(idle) => Some(idle),
-            None => self.make(&mut state)?,
-        };
-        Ok(Lease { networks: self, namespace, tainted: false })
+        Ok(Lease { networks: self, namespace: self.pool.take()?, tainted: false })
     }
 
-    /// Makes a namespace for a later [`Networks::lease`], so that this one is immediate.
-    ///
-    /// # Errors
-    /// Those of [`Networks::lease`].
-    pub fn prepare(&self) -> Result<(), NetworkError> {
-        let mut state = self.lock();
-        if state.idle.is_empty() {
-            let made = self.make(&mut state)?;
-            state.idle.extend(made);
-        }
-        Ok(())
+    /// Makes `count` namespaces for later leases, in the background. What keeps it from that, the lease finds too.
+    pub fn prepare(&self, count: usize) {
+        Pool::prepare(&self.pool, count);
     }
 
     /// What is in use; `None` before the first lease.
     #[must_use]
     pub fn chosen(&self) -> Option<Chosen> {
-        self.lock().chosen.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn make(&self, state: &mut State) -> Result<Option<Namespace>, NetworkError> {
-        if let Some(chosen) = &state.chosen {
-            return self.make_with(chosen.backend, &mut state.nat);
-        }
-        let wanted = self.options.backend;
-        let mut refused = Vec::new();
-        for backend in [Backend::Veth, Backend::Pasta, Backend::Slirp4netns, Backend::Host] {
-            if wanted.is_some_and(|wanted| wanted != backend) {
-                continue;
-            }
-            match self.make_with(backend, &mut state.nat) {
-                Ok(namespace) => {
-                    state.chosen = Some(Chosen { backend, refused });
-                    return Ok(namespace);
-                }
-                Err(error) if wanted.is_some() => return Err(error),
-                Err(error) => refused.push((backend, error.to_string())),
-            }
-        }
-        Ok(None)
-    }
-
-    fn make_with(&self, backend: Backend, nat: &mut Option<Nat>) -> Result<Option<Namespace>, NetworkError> {
-        let Options { runtime_dir, search_path, .. } = &self.options;
-        let helper = |program| {
-            let namespace = namespace::Bare::new()?;
-            let helper = Helper::start(program, &namespace, search_path)?;
-            Ok(Some(Namespace::with_helper(namespace, helper)))
-        };
-        match backend {
-            Backend::Host => Ok(None),
-            Backend::Pasta => helper(Program::Pasta),
-            Backend::Slirp4netns => helper(Program::Slirp4netns),
-            Backend::Veth => {
-                let installed = match nat.take() {
-                    Some(nat) => nat,
-                    None => Nat::install(runtime_dir, search_path)?,
-                };
-                nat.insert(installed).connect(namespace::Bare::new()?, self.options.reach_host).map(Some)
-            }
-        }
+        self.pool.chosen()
     }
 }
 
 impl Drop for Networks {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let (idle, nat) = (std::mem::take(&mut state.idle), state.nat.take());
-        // The kernel waits for tens of milliseconds before an interface is gone, once for all that go together.
-        std::thread::scope(|scope| {
-            for namespace in idle {
-                // Without a thread to be had, it is dropped here.
-                let _ = std::thread::Builder::new().spawn_scoped(scope, move || drop(namespace));
-            }
-            drop(nat);
-        });
+        self.pool.empty();
     }
+}
+
+/// Whether the kernel has nftables for the network of root, and lets this process use it.
+pub(crate) fn try_nftables() -> io::Result<()> {
+    nftables::probe()
 }
 
 /// A network for one step, given back when dropped (after the step's sandbox is gone).
@@ -288,10 +226,8 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        let Some(namespace) = self.namespace.take() else { return };
-        let mut state = self.networks.lock();
-        if !self.tainted && state.idle.len() < POOL {
-            state.idle.push(namespace);
+        if let Some(namespace) = self.namespace.take().filter(|_| !self.tainted) {
+            self.networks.pool.give_back(namespace);
         }
     }
 }

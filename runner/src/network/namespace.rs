@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use super::NetworkError;
-use super::netlink::Netlink;
 use super::resolv_conf::Forwarder;
+use super::rtnetlink::Rtnetlink;
 use super::userspace::Helper;
 use super::veth::Subnet;
 use crate::sys;
@@ -19,7 +19,7 @@ const OUTSIDE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 254), 9);
 #[derive(Debug)]
 pub(super) struct Bare {
     pub(super) descriptor: OwnedFd,
-    pub(super) netlink: Netlink,
+    pub(super) rtnetlink: Rtnetlink,
     probe: UdpSocket,
 }
 
@@ -32,7 +32,7 @@ impl Bare {
             sys::bring_up_loopback()?;
             Ok(Bare {
                 descriptor: File::open("/proc/thread-self/ns/net")?.into(),
-                netlink: Netlink::open()?,
+                rtnetlink: Rtnetlink::open()?,
                 probe: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?,
             })
         };
@@ -50,8 +50,8 @@ impl Bare {
 #[derive(Debug)]
 pub(super) struct Namespace {
     descriptor: OwnedFd,
-    /// What carries its traffic. The order matters: both go before the descriptor is closed.
-    _helper: Option<Helper>,
+    /// What carries its traffic.
+    helper: Option<Helper>,
     subnet: Option<Subnet>,
     forwarder: Option<Forwarder>,
 }
@@ -59,11 +59,18 @@ pub(super) struct Namespace {
 impl Namespace {
     pub(super) fn with_helper(bare: Bare, helper: Helper) -> Namespace {
         let forwarder = Some(helper.forwarder());
-        Namespace { descriptor: bare.descriptor, _helper: Some(helper), subnet: None, forwarder }
+        Namespace { descriptor: bare.descriptor, helper: Some(helper), subnet: None, forwarder }
     }
 
     pub(super) fn with_subnet(bare: Bare, subnet: Subnet) -> Namespace {
-        Namespace { descriptor: bare.descriptor, _helper: None, subnet: Some(subnet), forwarder: None }
+        Namespace { descriptor: bare.descriptor, helper: None, subnet: Some(subnet), forwarder: None }
+    }
+
+    /// Nobody will use it any more. To wait for the end of what carries its traffic is left to the drop.
+    pub(super) fn let_go(&mut self) {
+        if let Some(helper) = &mut self.helper {
+            helper.let_go();
+        }
     }
 
     pub(super) fn descriptor(&self) -> &OwnedFd {

@@ -1,138 +1,116 @@
-//! The few rtnetlink(7) requests that a veth pair needs, sent and acknowledged one by one.
+//! Messages of netlink(7): a header, a family's own fields, and attributes that may hold attributes.
 
 use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, recv, send, socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
+/// `struct nlmsghdr`.
 const HEADER_BYTES: usize = 16;
-/// linux/veth.h
-const VETH_INFO_PEER: u16 = 1;
+/// Longer than any answer that is only an acknowledgement, with the refused request in it.
+const ANSWER_BYTES: usize = 16 << 10;
 
 /// A socket that speaks for the network namespace it was opened in.
 #[derive(Debug)]
-pub(super) struct Netlink(OwnedFd);
+pub(super) struct Socket(OwnedFd);
 
-/// One request.
-struct Request(Vec<u8>);
+/// One message.
+pub(super) struct Message(Vec<u8>);
 
-impl Netlink {
-    pub(super) fn open() -> io::Result<Netlink> {
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        Ok(Netlink(socket))
+/// What the kernel refused: the number that the message had, and the error.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) number: u32,
+    pub(super) error: io::Error,
+}
+
+impl Socket {
+    pub(super) fn open(protocol: Option<Protocol>) -> io::Result<Socket> {
+        Ok(Socket(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?))
     }
 
-    /// The index of an interface.
-    pub(super) fn index(&self, name: &str) -> io::Result<u32> {
-        Ok(netdevice::name_to_index(&self.0, name)?)
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.0
     }
 
-    /// Makes a veth pair: `name` here, up; `peer` in `namespace`, down.
-    pub(super) fn add_veth(
-        &self,
-        name: &str,
-        peer: &str,
-        namespace: BorrowedFd<'_>,
-        mtu: u32,
-    ) -> io::Result<()> {
-        let mut request = Request::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
-        request.link(0, libc::IFF_UP);
-        request.attribute(libc::IFLA_IFNAME, &c_name(name));
-        request.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
-        request.nested(libc::IFLA_LINKINFO, |info| {
-            info.attribute(libc::IFLA_INFO_KIND, b"veth\0");
-            info.nested(libc::IFLA_INFO_DATA, |data| {
-                data.nested(VETH_INFO_PEER, |other| {
-                    other.link(0, 0);
-                    other.attribute(libc::IFLA_IFNAME, &c_name(peer));
-                    other.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
-                    other.attribute(libc::IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes());
-                });
-            });
-        });
-        self.ask(request)
-    }
-
-    /// Removes an interface, and with a veth its peer.
-    pub(super) fn delete(&self, index: u32) -> io::Result<()> {
-        let mut request = Request::new(libc::RTM_DELLINK, 0);
-        request.link(index, 0);
-        self.ask(request)
-    }
-
-    /// Sets an interface up.
-    pub(super) fn set_up(&self, index: u32) -> io::Result<()> {
-        let mut request = Request::new(libc::RTM_NEWLINK, 0);
-        request.link(index, libc::IFF_UP);
-        self.ask(request)
-    }
-
-    /// Gives an interface an address.
-    pub(super) fn add_address(&self, index: u32, address: Ipv4Addr, prefix_bits: u8) -> io::Result<()> {
-        let mut request = Request::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
-        request.0.extend([libc::AF_INET as u8, prefix_bits, 0, 0]);
-        request.0.extend(index.to_ne_bytes());
-        request.attribute(libc::IFA_LOCAL, &address.octets());
-        request.attribute(libc::IFA_ADDRESS, &address.octets());
-        self.ask(request)
-    }
-
-    /// Makes `gateway` the default route.
-    pub(super) fn add_default_route(&self, gateway: Ipv4Addr) -> io::Result<()> {
-        let mut request = Request::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
-        let (any, table, protocol, scope) =
-            (0, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RT_SCOPE_UNIVERSE);
-        request.0.extend([libc::AF_INET as u8, any, any, 0, table, protocol, scope, libc::RTN_UNICAST]);
-        request.0.extend(0_u32.to_ne_bytes());
-        request.attribute(libc::RTA_GATEWAY, &gateway.octets());
-        self.ask(request)
-    }
-
-    /// Sends a request and reads the acknowledgement, which is an error message with the number 0.
-    fn ask(&self, request: Request) -> io::Result<()> {
-        send(&self.0, &request.finish(), SendFlags::empty())?;
-        let mut answer = [0_u8; 4096];
-        let (length, _) = recv(&self.0, &mut answer[..], RecvFlags::empty())?;
-        let kind = u16::from_ne_bytes([answer[4], answer[5]]);
-        if length < HEADER_BYTES + 4 || i32::from(kind) != libc::NLMSG_ERROR {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut number = [0_u8; 4];
-        number.copy_from_slice(&answer[HEADER_BYTES..HEADER_BYTES + 4]);
-        match i32::from_ne_bytes(number) {
-            0 => Ok(()),
-            number => Err(io::Error::from_raw_os_error(-number)),
+    /// Sends messages at once and reads what the kernel has to say. The last of them asks for an acknowledgement; the
+    /// kernel has carried out everything, and has answered, when the sending returns.
+    pub(super) fn ask(&self, messages: &[u8]) -> Result<(), Refusal> {
+        let failed = |error: io::Error| Refusal { number: 0, error };
+        send(&self.0, messages, SendFlags::empty()).map_err(|error| failed(error.into()))?;
+        let mut answers = vec![0_u8; ANSWER_BYTES];
+        let mut flags = RecvFlags::empty();
+        loop {
+            let length = match recv(&self.0, &mut answers[..], flags) {
+                Ok((length, _)) => length,
+                Err(rustix::io::Errno::AGAIN) if !flags.is_empty() => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(failed(error.into())),
+            };
+            let refused =
+                refusals(&answers[..length]).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+            if let Some(refusal) = refused.into_iter().find(|refusal| refusal.error.raw_os_error() != Some(0))
+            {
+                return Err(refusal);
+            }
+            flags = RecvFlags::DONTWAIT;
         }
     }
 }
 
-impl Request {
-    fn new(kind: u16, flags: libc::c_int) -> Request {
-        let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags).unwrap_or_default();
+/// Reads acknowledgements, which are error messages with the number 0. `None` if there is anything else.
+fn refusals(mut bytes: &[u8]) -> Option<Vec<Refusal>> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let field = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let length = field(0)? as usize;
+        let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+        let code = field(HEADER_BYTES)?.cast_signed();
+        if i32::from(kind) != libc::NLMSG_ERROR {
+            return None;
+        }
+        // After the error comes the header of the message it is about; its number is the third field.
+        let number = field(HEADER_BYTES + 4 + 8)?;
+        found.push(Refusal { number, error: io::Error::from_raw_os_error(code.saturating_neg()) });
+        bytes = bytes.get(length.max(HEADER_BYTES).next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(found)
+}
+
+impl Message {
+    /// Begins a message; `flags` beside the one that says that it is a request.
+    pub(super) fn new(kind: u16, flags: libc::c_int, number: u32) -> Message {
+        let flags = u16::try_from(libc::NLM_F_REQUEST | flags).unwrap_or_default();
         let mut bytes = vec![0_u8; 4];
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
-        bytes.extend([0_u8; 8]);
-        Request(bytes)
+        bytes.extend(number.to_ne_bytes());
+        bytes.extend([0_u8; 4]);
+        Message(bytes)
     }
 
-    /// `struct ifinfomsg`.
-    fn link(&mut self, index: u32, flags: libc::c_int) {
-        self.0.extend([0_u8; 4]);
-        self.0.extend(index.to_ne_bytes());
-        self.0.extend(flags.to_ne_bytes());
-        self.0.extend(flags.to_ne_bytes());
+    /// Fields of the family.
+    pub(super) fn fields(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.extend(bytes.as_ref());
     }
 
-    /// `struct rtattr` and its value, padded to four bytes.
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
+    /// `struct nlattr` and its value, padded to four bytes.
+    pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) {
         self.nested(kind, |inner| inner.0.extend(value));
     }
 
-    fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Request)) {
+    /// The same for a string that ends with a zero.
+    pub(super) fn string(&mut self, kind: u16, value: &str) {
+        self.nested(kind, |inner| {
+            inner.0.extend(value.as_bytes());
+            inner.0.push(0);
+        });
+    }
+
+    /// The same for attributes.
+    pub(super) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Message)) {
         let start = self.0.len();
         self.0.extend([0_u8; 2]);
         self.0.extend(kind.to_ne_bytes());
@@ -142,13 +120,50 @@ impl Request {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    /// Asks for an answer even if all is well.
+    pub(super) fn acknowledged(mut self) -> Message {
+        // The flags are the second half of the second word.
+        let flags = u16::from_ne_bytes([self.0[6], self.0[7]]) | libc::NLM_F_ACK as u16;
+        self.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+        self
+    }
+
+    /// The bytes to send.
+    pub(super) fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         self.0
     }
 }
 
-fn c_name(name: &str) -> Vec<u8> {
-    [name.as_bytes(), b"\0"].concat()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_nest_and_are_padded() {
+        let mut message = Message::new(1, 0, 7);
+        message.nested(3, |inner| inner.string(4, "ab"));
+        let bytes = message.finish();
+        assert_eq!(bytes.len(), 16 + 4 + 4 + 4);
+        assert_eq!(bytes[..4], 28_u32.to_ne_bytes());
+        assert_eq!(bytes[16..18], 12_u16.to_ne_bytes());
+        assert_eq!(bytes[20..22], 7_u16.to_ne_bytes());
+        assert_eq!(&bytes[24..], b"ab\0\0");
+    }
+
+    #[test]
+    fn an_answer_names_the_message_that_was_refused() {
+        let answer = |code: i32, number: u32| {
+            let mut message = Message::new(libc::NLMSG_ERROR as u16, 0, number);
+            message.fields(code.to_ne_bytes());
+            message.fields(Message::new(9, 0, number).finish());
+            message.finish()
+        };
+        let found = refusals(&[answer(0, 1), answer(-libc::EEXIST, 2)].concat()).unwrap();
+        assert_eq!(found[0].error.raw_os_error(), Some(0));
+        assert_eq!((found[1].number, found[1].error.raw_os_error()), (2, Some(libc::EEXIST)));
+        assert!(refusals(&Message::new(9, 0, 0).finish()).is_none());
+        assert!(refusals(&[1, 2, 3]).is_none());
+    }
 }

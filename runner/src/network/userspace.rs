@@ -101,6 +101,7 @@ impl Helper {
         program: Program,
         namespace: &Bare,
         search_path: &str,
+        is_wanted: &dyn Fn() -> bool,
     ) -> Result<Helper, NetworkError> {
         let path = find_program(program.name(), search_path).ok_or_else(|| NetworkError::NoProgram {
             program: program.name(),
@@ -120,7 +121,7 @@ impl Helper {
             if let Ok(message) = failure.try_recv() {
                 return Err(NetworkError::Program { program: program.name(), message });
             }
-            if Instant::now() > deadline {
+            if Instant::now() > deadline || !is_wanted() {
                 let message = format!("no route after {} s", PATIENCE.as_secs());
                 return Err(NetworkError::Program { program: program.name(), message });
             }
@@ -148,6 +149,11 @@ impl Helper {
             }
         });
         (Helper { program, stop: Some(stop), keeper: Some(keeper) }, failure)
+    }
+
+    /// Has it ended, without waiting for that.
+    pub(super) fn let_go(&mut self) {
+        drop(self.stop.take());
     }
 
     /// Where the namespace reaches the host's resolver.
@@ -178,7 +184,7 @@ fn wait_for_either(child: &mut Child, stopped: &std::sync::mpsc::Receiver<()>, t
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.let_go();
         if let Some(keeper) = self.keeper.take() {
             let _ = keeper.join();
         }

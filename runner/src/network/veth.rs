@@ -1,55 +1,49 @@
 //! The network of root: one veth pair and /30 subnet per namespace, and one nftables table for all.
 //!
 //! Traffic from a sandbox may leave the machine, and answers come back; it may not reach other sandboxes, nor the
-//! host itself except for DNS, unless `--add-host NAME:host-gateway` asks for it. The host may connect to a sandbox, to try a server that runs in it. A forge that finds forwarding off turns it on, lets only its own traffic through, and
+//! host itself except for DNS, unless `--add-host NAME:host-gateway` asks for it. The host may connect to a sandbox, to
+//! try a server that runs in it. A forge that finds forwarding off turns it on, lets only its own traffic through, and
 //! turns it off again when the last one ends. Who uses the table is known by locks, which a killed process cannot
 //! keep: the next one finds the rest and tidies up at its own end.
+//!
+//! Nobody removes a pair: it goes with its namespace, and that with the last descriptor, whoever held it and however
+//! that ended. The kernel does this aside; to ask for it and wait would take a build tens of milliseconds.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::NetworkError;
 use super::namespace::{Bare, Namespace};
-use super::netlink::Netlink;
-use crate::userns::{self, find_program};
+use super::nftables;
+use super::rtnetlink::Rtnetlink;
+use crate::userns;
 
-const TABLE: &str = "forge_build";
-const INTERFACE_PREFIX: &str = "forge";
+pub(super) const INTERFACE_PREFIX: &str = "forge";
 /// Interfaces of steps that may reach the host: they have names of their own, so that no rule has to be added and
 /// taken back for each.
-const REACHING_PREFIX: &str = "forgehost";
+pub(super) const REACHING_PREFIX: &str = "forgehost";
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 /// First two octets of the networks that subnets are cut from; the first that the host does not route is taken.
 const NETWORKS: [[u8; 2]; 5] = [[10, 206], [10, 173], [172, 29], [10, 43], [192, 168]];
 /// /30 subnets in a /16.
 const SUBNETS: u16 = 1 << 14;
 const DEFAULT_MTU: u32 = 1500;
-/// The mark that tells traffic of sandboxes from other forwarded traffic: "forg".
-const MARK: &str = "0x666f7267";
 
 /// The installed table. Dropping the last one of all forge processes removes it.
 #[derive(Debug)]
 pub(super) struct Nat {
-    nft: PathBuf,
     directory: PathBuf,
     /// Shared by all forge processes that use the table.
     users: File,
-    netlink: Netlink,
     network: [u8; 2],
     mtu: u32,
 }
 
 impl Nat {
-    pub(super) fn install(runtime_dir: &Path, search_path: &str) -> Result<Nat, NetworkError> {
-        let nft = find_program("nft", search_path).ok_or_else(|| NetworkError::NoProgram {
-            program: "nft",
-            search_path: search_path.to_owned(),
-            package: "nftables",
-        })?;
+    pub(super) fn install(runtime_dir: &Path) -> Result<Nat, NetworkError> {
         // Root of a namespace of a user's: the host's network is not its own to change, and no lock is needed to know it.
         if !userns::is_first() {
             File::options().write(true).open(FORWARDING).map_err(unusable)?;
@@ -58,12 +52,10 @@ impl Nat {
         fs::create_dir_all(&directory).map_err(NetworkError::kernel("create network runtime directory"))?;
         let (setup, users) =
             lock_for_setup(&directory).map_err(NetworkError::kernel("lock build network"))?;
-        let netlink = Netlink::open().map_err(NetworkError::kernel("open netlink socket"))?;
         let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
         let mtu = uplink_mtu(&routes);
-        let nat = Nat { nft, directory, users, netlink, network: free_network(&routes), mtu };
-        let installed =
-            turn_on_forwarding(&nat.directory).and_then(|before| run_nft(&nat.nft, &table(before)));
+        let nat = Nat { directory, users, network: free_network(&routes), mtu };
+        let installed = turn_on_forwarding(&nat.directory).and_then(write_rules);
         // Unlocked before `nat` can be dropped, which takes the same lock to undo what was done.
         drop(setup);
         installed.map(|()| nat)
@@ -71,15 +63,16 @@ impl Nat {
 
     /// Connects a namespace to the outside.
     pub(super) fn connect(&self, bare: Bare, reach_host: bool) -> Result<Namespace, NetworkError> {
+        let host = Rtnetlink::open().map_err(NetworkError::kernel("open netlink socket"))?;
         for number in 0..SUBNETS {
             let path = self.directory.join(format!("subnet.{number}"));
             let lock = File::create(&path).map_err(NetworkError::kernel("create subnet lock"))?;
-            if lock.try_lock().is_err() {
+            // A pair may also be another runtime directory's, or one that the kernel is still taking down.
+            let names = [INTERFACE_PREFIX, REACHING_PREFIX].map(|prefix| format!("{prefix}{number}"));
+            if lock.try_lock().is_err() || names.iter().any(|name| host.index(name).is_ok()) {
                 continue;
             }
-            let prefix = if reach_host { REACHING_PREFIX } else { INTERFACE_PREFIX };
-            match self.add_pair(&bare, prefix, number, lock) {
-                // A pair of another runtime directory's forge, or one the kernel is still taking down.
+            match self.add_pair(&host, &bare, &names[usize::from(reach_host)], number, lock) {
                 Err(NetworkError::Kernel { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => return other.map(|subnet| Namespace::with_subnet(bare, subnet)),
             }
@@ -87,23 +80,26 @@ impl Nat {
         Err(NetworkError::NoSubnet)
     }
 
-    fn add_pair(&self, bare: &Bare, prefix: &str, number: u16, lock: File) -> Result<Subnet, NetworkError> {
-        let name = format!("{prefix}{number}");
+    fn add_pair(
+        &self,
+        host: &Rtnetlink,
+        bare: &Bare,
+        name: &str,
+        number: u16,
+        lock: File,
+    ) -> Result<Subnet, NetworkError> {
         let [outer, inner] = addresses(self.network, number);
-        self.netlink
-            .add_veth(&name, "eth0", bare.descriptor.as_fd(), self.mtu)
+        host.add_veth(name, "eth0", bare.descriptor.as_fd(), self.mtu)
             .map_err(NetworkError::kernel("create veth pair"))?;
-        let configure = || -> io::Result<u32> {
-            let here = self.netlink.index(&name)?;
-            self.netlink.add_address(here, outer, 30)?;
-            let there = bare.netlink.index("eth0")?;
-            bare.netlink.add_address(there, inner, 30)?;
-            bare.netlink.set_up(there)?;
-            bare.netlink.add_default_route(outer)?;
-            Ok(here)
+        let configure = || -> io::Result<()> {
+            host.add_address(host.index(name)?, outer, 30)?;
+            let there = bare.rtnetlink.index("eth0")?;
+            bare.rtnetlink.add_address(there, inner, 30)?;
+            bare.rtnetlink.set_up(there)?;
+            bare.rtnetlink.add_default_route(outer)
         };
-        let index = configure().map_err(NetworkError::kernel("configure veth pair"))?;
-        Ok(Subnet { index, gateway: outer, _lock: lock })
+        configure().map_err(NetworkError::kernel("configure veth pair"))?;
+        Ok(Subnet { gateway: outer, _lock: lock })
     }
 }
 
@@ -117,7 +113,7 @@ impl Drop for Nat {
         if matches!(self.users.try_lock(), Err(TryLockError::WouldBlock)) {
             return;
         }
-        let _ = run_nft(&self.nft, &format!("table inet {TABLE}\ndelete table inet {TABLE}\n"));
+        let _ = nftables::remove();
         let before = self.directory.join("ip_forward");
         if fs::read_to_string(&before).is_ok_and(|value| value.trim() == "0") {
             let _ = fs::write(FORWARDING, "0");
@@ -126,10 +122,9 @@ impl Drop for Nat {
     }
 }
 
-/// One connected pair; removed when dropped.
+/// The subnet of one connected pair.
 #[derive(Debug)]
 pub(super) struct Subnet {
-    index: u32,
     gateway: Ipv4Addr,
     _lock: File,
 }
@@ -138,14 +133,6 @@ impl Subnet {
     /// The host's address in it.
     pub(super) fn gateway(&self) -> Ipv4Addr {
         self.gateway
-    }
-}
-
-impl Drop for Subnet {
-    fn drop(&mut self) {
-        if let Ok(netlink) = Netlink::open() {
-            let _ = netlink.delete(self.index);
-        }
     }
 }
 
@@ -181,57 +168,9 @@ fn turn_on_forwarding(directory: &Path) -> Result<bool, NetworkError> {
     Ok(false)
 }
 
-/// The whole ruleset, replaced in one transaction.
-fn table(was_forwarding: bool) -> String {
-    let [own, reaching] = [INTERFACE_PREFIX, REACHING_PREFIX].map(|prefix| format!("\"{prefix}*\""));
-    let others = if was_forwarding { "" } else { "drop" };
-    format!(
-        "table inet {TABLE}
-delete table inet {TABLE}
-table inet {TABLE} {{
-  chain forward {{
-    type filter hook forward priority filter - 5;
-    iifname {own} oifname {own} drop
-    iifname {own} meta nfproto ipv6 drop
-    iifname {own} ct mark set {MARK} accept
-    oifname {own} ct state established,related accept
-    oifname {own} drop
-    {others}
-  }}
-  chain input {{
-    type filter hook input priority filter - 5;
-    iifname {own} ct state established,related accept
-    iifname {reaching} meta nfproto ipv4 accept
-    iifname {own} meta nfproto ipv4 udp dport 53 accept
-    iifname {own} meta nfproto ipv4 tcp dport 53 accept
-    iifname {own} drop
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat;
-    ct mark {MARK} masquerade
-  }}
-}}
-"
-    )
-}
-
-fn run_nft(nft: &Path, script: &str) -> Result<(), NetworkError> {
-    let failed = |message: String| NetworkError::Program { program: "nft", message };
-    let mut child = Command::new(nft)
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(script.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(failed(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("failed").to_owned()))
+fn write_rules(was_forwarding: bool) -> Result<(), NetworkError> {
+    nftables::install(was_forwarding)
+        .map_err(|nftables::Refused { part, error }| NetworkError::Rules { part, error })
 }
 
 /// The host's and the sandbox's address in subnet `number`.
