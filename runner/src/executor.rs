@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use forge_solver::event::Events;
 use forge_solver::op::{CopyOp, ImageOp, Op, Selection, WorkdirOp};
-use forge_solver::{Executor, Job, StepId, TroubleKind, WorldError};
+use forge_solver::{Executor, Job, Outlook, StepId, TroubleKind, WorldError};
 use forge_store::Threads;
 use forge_store::layer::Compression;
 use forge_store::rootdir::{FileKind, Mtime};
@@ -254,6 +254,10 @@ impl<'a> LocalExecutor<'a> {
 }
 
 impl Executor for LocalExecutor<'_> {
+    fn expect(&self, outlook: &Outlook<'_>) {
+        self.steps.expect(outlook);
+    }
+
     fn execute(&self, job: &Job<'_>) -> Result<Snapshot, WorldError> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(WorldError::new(TroubleKind::Cancelled, "cancelled"));

@@ -1,15 +1,18 @@
 //! RUN, carried out: a sandbox over a draft, its output, its end.
 
+mod failed;
+mod nursery;
+mod prepared;
+
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use forge_solver::event::Event;
-use forge_solver::op::{RunOp, Ulimit, types};
-use forge_solver::{Job, StepId, TroubleKind, WorldError};
+use forge_solver::op::{RunOp, types};
+use forge_solver::{Job, Outlook, StepId, TroubleKind, WorldError};
 use forge_store::{Draft, Snapshot, Store};
 
 pub use crate::bounds::{Bounds, HostAddress};
@@ -17,14 +20,15 @@ use crate::emulation::{Emulators, is_foreign};
 use crate::end::{End, judge};
 use crate::files::LocalContext;
 use crate::isolation::{Climbed, Rung};
-use crate::mounts::{self, Keep, Mounted, Placing};
-use crate::network::resolv_conf::hosts;
-use crate::network::{Backend, Chosen, Lease, Networks, Options};
+use crate::network::{Lease, Networks, Options};
 use crate::roots::Roots;
-use crate::sandbox::spec::{Mount, MountSource, Network, Rlimit, Rootfs, SandboxSpec, Security, User};
+use crate::sandbox::spec::{Rootfs, SandboxSpec};
 use crate::secrets::Secrets;
-use crate::zygote::{self, Running, Stdio, Zygote};
-use crate::{Cgroup, Exit, Failure, devices, output, terminal, trouble};
+use crate::zygote::{self, Running, Stdio};
+use crate::{Cgroup, Exit, Failure, output, terminal, trouble};
+pub use failed::{FailedStep, OnFailure, shell_of};
+use nursery::Nursery;
+use prepared::Prepared;
 
 /// How long a step that does not end by SIGTERM may take to tidy up before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -62,59 +66,10 @@ pub struct Task<'a> {
     pub contexts: &'a HashMap<String, Arc<LocalContext>>,
 }
 
-/// Told of a RUN that failed, while its files are still there.
-pub trait OnFailure: Send + Sync {
-    /// Told; the build goes on, and ends, when this returns.
-    fn failed(&self, step: &FailedStep<'_>);
-}
-
-/// A RUN that failed, with what it has written.
-pub struct FailedStep<'a> {
-    steps: &'a Steps<'a>,
-    task: &'a Task<'a>,
-    rootfs: &'a Rootfs,
-    /// Why.
-    pub error: &'a WorldError,
-}
-
-impl FailedStep<'_> {
-    /// Its name.
-    #[must_use]
-    pub fn label(&self) -> &str {
-        self.task.job.label
-    }
-
-    /// Opens a shell in it, on our own terminal.
-    pub fn shell(&self, started: &dyn Fn(Arc<Running>)) -> Result<Exit, WorldError> {
-        let program = shell_of(self.task.op);
-        let ended = self.steps.converse(self.task, self.rootfs, &program, started)?;
-        ended.map_err(|failure| trouble::of_start(&failure))
-    }
-}
-
-/// A shell for looking around in a step: the one that it uses itself, or `/bin/sh`.
-#[must_use]
-pub fn shell_of(op: &RunOp) -> Vec<String> {
-    const SHELLS: [&str; 7] = ["sh", "ash", "bash", "dash", "fish", "ksh", "zsh"];
-    let own =
-        op.args.first().filter(|program| SHELLS.contains(&program.rsplit('/').next().unwrap_or(program)));
-    vec![own.map_or("/bin/sh", String::as_str).to_owned()]
-}
-
-/// A step's sandbox before its start, and what must outlive it.
-struct Prepared<'a> {
-    spec: SandboxSpec,
-    handles: Vec<OwnedFd>,
-    lease: Option<Lease<'a>>,
-    /// What to say if its program turns out to be for another machine.
-    foreign: Option<WorldError>,
-    _keep: Vec<Box<dyn Keep>>,
-}
-
 /// The steps of a build: one zygote, one set of networks, what runs now.
 pub struct Steps<'a> {
     store: &'a Store,
-    zygote: Mutex<Option<Arc<Zygote>>>,
+    nursery: Nursery,
     secrets: Secrets,
     bounds: Bounds,
     on_failure: Option<Box<dyn OnFailure>>,
@@ -134,11 +89,11 @@ pub struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    /// Nothing is started before the first step runs.
+    /// Nothing is started before a step runs, or is expected.
     pub fn new(store: &'a Store, settings: Settings) -> Self {
         Self {
             store,
-            zygote: Mutex::new(None),
+            nursery: Nursery::new(store.state_dir().join("skeleton")),
             secrets: settings.secrets,
             roots: Roots::new(store, &settings.isolation, &settings.search_path),
             emulators: Emulators::new(settings.isolation.rung, &settings.search_path),
@@ -175,6 +130,18 @@ impl<'a> Steps<'a> {
             std::thread::sleep(GRACE);
             running.iter().filter_map(Weak::upgrade).for_each(|step| step.kill());
         });
+    }
+
+    /// Makes ready what steps that are to come will need, while other work is done.
+    pub fn expect(&self, outlook: &Outlook<'_>) {
+        if outlook.steps.is_empty() || self.isolation.rung == Rung::None {
+            return;
+        }
+        self.nursery.open();
+        if self.isolation.rung != Rung::Chroot {
+            let has_own = |op: &&&RunOp| op.network == types::Network::Default;
+            self.networks.prepare(outlook.first.iter().filter(has_own).count());
+        }
     }
 
     /// Runs one RUN.
@@ -248,48 +215,6 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Everything that a step's sandbox is to have, but for its tree.
-    fn prepare(&self, task: &Task<'_>) -> Result<Prepared<'_>, WorldError> {
-        let Task { op, job, contexts, .. } = *task;
-        let mounted = mounts::prepare(self.store, op, job, contexts, &self.secrets, self.placing())?;
-        let mut lease = self.network(op, job)?;
-        if let (Some(lease), types::Security::Insecure) = (&mut lease, op.security) {
-            lease.taint();
-        }
-        let nowhere = Rootfs::Directory { path: PathBuf::new(), read_only: true };
-        let mut spec = SandboxSpec::new(nowhere, op.args.clone());
-        spec.env = environment(op);
-        spec.cwd.clone_from(&op.cwd);
-        spec.network = match self.isolation.rung {
-            Rung::Chroot => Network::Host,
-            _ => lease.as_ref().map_or(plain_network(op), Lease::network),
-        };
-        spec.resolv_conf =
-            Some(lease.as_ref().map_or_else(crate::network::resolv_conf::for_host, Lease::resolv_conf));
-        if let Some(hostname) = &op.hostname {
-            spec.hostname.clone_from(hostname);
-        }
-        spec.hosts = Some(hosts(&spec.hostname, &self.bounds.hosts_for(lease.as_ref())?));
-        spec.limits = self.bounds.limits.clone();
-        spec.cgroup_parent.clone_from(&self.bounds.cgroup_parent);
-        spec.rlimits = rlimits(&op.ulimits, job);
-        spec.shm_size_bytes = op.shm_size.unwrap_or(spec.shm_size_bytes);
-        spec.security = match op.security {
-            types::Security::Sandbox if self.hardened => Security::hardened(),
-            types::Security::Sandbox => Security::sandbox(),
-            types::Security::Insecure => Security::insecure(),
-        };
-        spec.security.entry_386 = op.platform.architecture == "386";
-        spec.user = User::Named(op.user.clone());
-        spec.mounts.extend(script(op));
-        let Mounted { mounts, mut handles, env, keep, .. } = mounted;
-        spec.env.extend(env);
-        spec.mounts.extend(mounts);
-        devices::add(&op.devices, &mut spec, &mut handles, job)?;
-        let foreign = self.emulators.provide(&op.platform, &mut spec, &mut handles);
-        Ok(Prepared { spec, handles, lease, foreign, _keep: keep })
-    }
-
     /// Refuses what the rung cannot give, and says once what it lacks.
     fn check_rung(&self, op: &RunOp, job: &Job<'_>) -> Result<(), WorldError> {
         let rung = self.isolation.rung;
@@ -316,11 +241,6 @@ impl<'a> Steps<'a> {
             job.events.emit(Event::Note { step: job.step, text });
         }
         Ok(())
-    }
-
-    /// Whether mounts travel as descriptors or lie where they are found.
-    fn placing(&self) -> Placing {
-        if self.isolation.rung.has_namespaces() { Placing::Detached } else { Placing::Moved }
     }
 
     /// Runs what was prepared to its end, and passes on what it says.
@@ -360,7 +280,7 @@ impl<'a> Steps<'a> {
         let cgroup = self.cgroup(spec, job)?;
         let handles = std::mem::take(handles);
         let netns = lease.as_ref().and_then(Lease::netns);
-        let zygote = self.zygote()?;
+        let zygote = self.nursery.zygote().map_err(trouble::of_sandbox)?;
         let running = match zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }) {
             Err(zygote::ZygoteError::Sandbox(failure)) => return Ok(Err(failure)),
             other => Arc::new(other.map_err(trouble::of_zygote)?),
@@ -403,79 +323,8 @@ impl<'a> Steps<'a> {
             })
         }
     }
-
-    fn zygote(&self) -> Result<Arc<Zygote>, WorldError> {
-        let mut slot = lock(&self.zygote);
-        if let Some(zygote) = &*slot {
-            return Ok(zygote.clone());
-        }
-        let zygote = Zygote::start(&self.store.state_dir().join("skeleton")).map_err(trouble::of_sandbox)?;
-        Ok(slot.insert(Arc::new(zygote)).clone())
-    }
-
-    /// The way out for a step with the default network; none for the others.
-    fn network(&self, op: &RunOp, job: &Job<'_>) -> Result<Option<Lease<'_>>, WorldError> {
-        if op.network != types::Network::Default || self.isolation.rung == Rung::Chroot {
-            return Ok(None);
-        }
-        let lease = self.networks.lease().map_err(trouble::of_sandbox)?;
-        if let Some(chosen) = self.networks.chosen()
-            && chosen.backend == Backend::Host
-            && !self.told.swap(true, Ordering::Relaxed)
-        {
-            job.events.emit(Event::Note { step: job.step, text: remark(&chosen) });
-        }
-        Ok(Some(lease))
-    }
-}
-
-/// Why steps see the host's network although nobody asked for it.
-fn remark(chosen: &Chosen) -> String {
-    let refused: Vec<String> =
-        chosen.refused.iter().map(|(backend, why)| format!("{backend}: {why}")).collect();
-    format!(
-        "warning: steps use the host's network, because nothing better works here ({})",
-        refused.join("; ")
-    )
-}
-
-fn plain_network(op: &RunOp) -> Network {
-    match op.network {
-        types::Network::None => Network::None,
-        types::Network::Host => Network::Host,
-        types::Network::Default => Network::Default,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `--ulimit` for the sandbox. Without CAP_SYS_RESOURCE a hard limit cannot rise above forge's own: then that is what
-/// the step gets, and is said.
-fn rlimits(ulimits: &[Ulimit], job: &Job<'_>) -> Vec<Rlimit> {
-    for ulimit in ulimits {
-        if let Some(ceiling) = crate::sandbox::ceiling(&ulimit.name)
-            && ulimit.hard.is_none_or(|hard| hard > ceiling)
-        {
-            let text =
-                format!("warning: --ulimit {}: without CAP_SYS_RESOURCE no more than {ceiling}", ulimit.name);
-            job.events.emit(Event::Note { step: job.step, text });
-        }
-    }
-    let rlimit =
-        |Ulimit { name, soft, hard }: &Ulimit| Rlimit { name: name.clone(), soft: *soft, hard: *hard };
-    ulimits.iter().map(rlimit).collect()
-}
-
-/// The environment as `NAME=value`: the step's, and the proxies. HOME is added inside, from the image's passwd.
-fn environment(op: &RunOp) -> Vec<String> {
-    op.env.iter().chain(&op.proxy_env).map(|(name, value)| format!("{name}={value}")).collect()
-}
-
-/// A `#!` heredoc, as the file that the command names.
-fn script(op: &RunOp) -> Option<Mount> {
-    let (name, content) = op.script.as_ref()?;
-    let source = MountSource::File { bytes: content.as_bytes().to_vec(), mode: 0o755, uid: 0, gid: 0 };
-    Some(Mount { target: format!("/dev/pipes/{name}"), source, read_only: true })
 }

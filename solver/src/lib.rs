@@ -27,4 +27,4 @@ pub use op::Op;
 pub use plan::{Plan, PlanOptions, PlanProblem, plan, plan_platforms};
 pub use record::Record;
 pub use solve::{Jobs, SolveError, Solved, Solver};
-pub use world::{Dated, Executor, Job, Named, Records, Results, TroubleKind, World, WorldError};
+pub use world::{Dated, Executor, Job, Named, Outlook, Records, Results, TroubleKind, World, WorldError};

@@ -9,7 +9,7 @@ use crate::graph::VertexId;
 use crate::key::CacheKey;
 use forge_parser::GitReference;
 
-use crate::op::{Access, HttpSource, Op, ResolvedHttp, ResolvedImage, Selection};
+use crate::op::{Access, HttpSource, Op, ResolvedHttp, ResolvedImage, RunOp, Selection};
 use crate::record::Record;
 
 /// Why something outside could not be had. The command line sorts it by `kind`.
@@ -126,6 +126,10 @@ pub trait World: Sync {
 
 /// What solving asks of the world: carrying out one vertex.
 pub trait Executor: Sync {
+    /// Told what is to come before anything is carried out, so that it can make ready. Some of it may turn out to be
+    /// there already.
+    fn expect(&self, _outlook: &Outlook<'_>) {}
+
     /// Carries out one op. `inputs` stand in the vertex's order; a context's place holds `None`.
     fn execute(&self, job: &Job<'_>) -> Result<Snapshot, WorldError>;
 
@@ -148,6 +152,15 @@ pub trait Results: Sync {
 /// Nobody listens.
 impl Results for () {
     fn came(&self, _: VertexId, _: &Record, _: bool) {}
+}
+
+/// What is to come.
+#[derive(Clone, Debug, Default)]
+pub struct Outlook<'a> {
+    /// Every RUN.
+    pub steps: Vec<&'a RunOp>,
+    /// Those that wait for no other RUN, as many as may run at once.
+    pub first: Vec<&'a RunOp>,
 }
 
 /// One vertex to carry out.

@@ -28,6 +28,11 @@ impl Jobs {
         Self { local: n, steps: n, own: n, pulls: PULLS }
     }
 
+    /// Steps that may run at once.
+    pub(super) fn steps(self) -> usize {
+        self.steps
+    }
+
     /// For a machine of so many cores.
     pub fn for_cores(cores: usize) -> Self {
         let (own, steps) = (cores.max(1), cores.max(1) * STEPS_PER_CORE);

@@ -9,13 +9,15 @@ use super::jobs::{Class, Jobs, Taken};
 use super::run::Run;
 use super::task::{Outcome, Task};
 use crate::graph::VertexId;
-use crate::world::WorldError;
+use crate::op::Op;
+use crate::world::{Outlook, WorldError};
 
 impl<'a> Run<'a> {
     /// Carries out what is demanded. The first failure stops new work; what runs is asked to end.
     pub fn schedule(&mut self) -> Result<(), SolveError> {
         let mut waiting = self.waiting();
         if !waiting.is_empty() {
+            self.solver.executor.expect(&self.outlook());
             self.tell_hits();
         }
         let mut ready = Ready::new(self.urgency());
@@ -64,6 +66,25 @@ impl<'a> Run<'a> {
 
     fn class(&self, id: VertexId) -> Class {
         Class::of(&self.graph.vertex(id).op)
+    }
+
+    /// The steps among what is demanded.
+    fn outlook(&self) -> Outlook<'a> {
+        let mut outlook = Outlook::default();
+        let mut waits = vec![false; self.graph.len()];
+        for id in self.graph.ids().filter(|id| self.demanded[id.index()]) {
+            let vertex = self.graph.vertex(id);
+            let is_step =
+                |id: VertexId| matches!(self.graph.vertex(id).op, Op::Run(_)) && self.demanded[id.index()];
+            waits[id.index()] = vertex.inputs.iter().any(|input| waits[input.index()] || is_step(*input));
+            if let Op::Run(op) = &vertex.op {
+                outlook.steps.push(op);
+                if !waits[id.index()] && outlook.first.len() < self.solver.jobs.steps() {
+                    outlook.first.push(op);
+                }
+            }
+        }
+        outlook
     }
 
     /// For every vertex to carry out: how many of its inputs are still to come.
