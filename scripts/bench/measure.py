@@ -8,7 +8,7 @@ import time
 
 
 class Took:
-    def __init__(self, seconds, cpu, peak=None):
+    def __init__(self, seconds, cpu, peak=0.0):
         self.seconds, self.cpu, self.peak = seconds, cpu, peak
 
 
@@ -16,25 +16,24 @@ class Failed(Exception):
     pass
 
 
-def run(argv, env=None, daemon=None, memory=False):
+def run(argv, env=None, daemon=None, memory_after=0.0):
     """Runs a command to its end. `daemon` is the process that works for it elsewhere; its CPU time and memory count.
-    Memory is sampled, which costs time: not in the runs whose time counts."""
+    Memory is sampled from so many seconds on, which costs a little time."""
     before, daemon_before = resource.getrusage(resource.RUSAGE_CHILDREN), ticks(daemon)
     begin = time.monotonic()
     process = subprocess.Popen(
         argv, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    sampler = Sampler([process.pid] + ([daemon] if daemon else [])) if memory else None
+    sampler = Sampler([process.pid] + ([daemon] if daemon else []), memory_after)
     stderr = process.communicate()[1]
     seconds = time.monotonic() - begin
-    if sampler:
-        sampler.stop()
+    sampler.stop()
     if process.returncode != 0:
         raise Failed(f"{' '.join(argv)}: exit code {process.returncode}\n{stderr.decode(errors='replace')[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime + ticks(daemon) - daemon_before
-    return Took(seconds, cpu, sampler.peak if sampler else None)
+    return Took(seconds, cpu, sampler.peak)
 
 
 def children():
@@ -75,14 +74,20 @@ def ticks(root):
 class Sampler:
     """The greatest sum of proportional set sizes seen, in MiB: pages that processes share count once."""
 
-    def __init__(self, roots):
-        self.roots, self.peak, self.over = roots, 0.0, threading.Event()
+    def __init__(self, roots, after):
+        self.roots, self.after, self.peak, self.over = roots, after, 0.0, threading.Event()
         self.thread = threading.Thread(target=self.sample)
         self.thread.start()
 
     def sample(self):
-        while not self.over.wait(0.01):
+        """Every 10 ms, or seldom enough to take a twentieth of one core."""
+        if self.over.wait(self.after):
+            return
+        pause = 0.01
+        while not self.over.wait(pause):
+            begin = time.monotonic()
             self.peak = max(self.peak, sum(map(pss, family(self.roots))))
+            pause = max(0.01, 20 * (time.monotonic() - begin))
 
     def stop(self):
         self.over.set()

@@ -14,8 +14,36 @@ import measure
 import tools
 import workloads
 
+# Peers take much longer than forge; after so many runs the median stands.
+PEER_COUNT = 3
 # A tool that takes so many seconds says nothing more by repeating it: one run counts.
 SLOW_SECONDS = 30
+# From so many seconds on, looking at memory does not show in the time.
+LONG_SECONDS = 5
+
+
+class Runs:
+    """One tool's runs of one row: so many that count, and what memory they took."""
+
+    def __init__(self, count):
+        self.count, self.timed, self.peak, self.is_over = count, [], 0.0, False
+
+    def wants_memory(self):
+        return len(self.timed) == self.count
+
+    def add(self, took):
+        self.peak = max(self.peak, took.peak)
+        if len(self.timed) < self.count:
+            self.timed.append(took)
+        enough = len(self.timed) == self.count and self.peak > 0
+        self.is_over = enough or self.timed[0].seconds > SLOW_SECONDS
+
+    def median(self, field="seconds"):
+        return statistics.median(getattr(run, field) for run in self.timed) if self.timed else None
+
+    def spread(self):
+        seconds = [run.seconds for run in self.timed]
+        return f"{show(min(seconds))}–{show(max(seconds))}" if len(seconds) > 1 else "–"
 
 
 class Bench:
@@ -27,33 +55,32 @@ class Bench:
         return f"{self.registry}/busybox:latest"
 
     def timed(self, tool, commands, memory=False):
-        total = measure.Took(0.0, 0.0, 0.0)
+        total = measure.Took(0.0, 0.0)
         for command in commands:
-            took = measure.run(command, tool.env, tool.daemon, memory)
+            took = measure.run(command, tool.env, tool.daemon, 0.0 if memory else LONG_SECONDS)
             total.seconds += took.seconds
             total.cpu += took.cpu
-            total.peak = max(total.peak, took.peak or 0.0)
+            total.peak = max(total.peak, took.peak)
         return total
 
     def row(self, title, users, once):
-        """`once(tool)` prepares what the row states, and gives the commands that are measured. Tools take turns;
-        after the runs that count, one more tells the memory."""
-        results = {tool.name: [] for tool in users}
-        failed = {}
-        for turn in range(self.count + 1):
+        """`once(tool)` prepares what the row states, and gives the commands that are measured. Tools take turns. A
+        short run is repeated once more to look at the memory."""
+        results = {tool.name: Runs(self.count if tool.name == "forge" else min(self.count, PEER_COUNT)) for tool in users}
+        while any(not runs.is_over for runs in results.values()):
             for tool in users:
                 runs = results[tool.name]
-                is_slow = runs and runs[0].seconds > SLOW_SECONDS and turn < self.count
-                if tool.name in failed or is_slow:
+                if runs.is_over:
                     continue
+                self.number += 1
                 try:
-                    self.number += 1
-                    took = self.timed(tool, once(tool), memory=turn == self.count)
-                    results[tool.name].append(took)
-                    print(f"  {title}: {tool.name} {took.seconds:.3f} s", file=sys.stderr)
+                    took = self.timed(tool, once(tool), runs.wants_memory())
                 except (measure.Failed, OSError) as error:
-                    failed[tool.name] = True
+                    runs.is_over = True
                     print(f"  {title}: {tool.name} failed: {error}", file=sys.stderr)
+                    continue
+                runs.add(took)
+                print(f"  {title}: {tool.name} {took.seconds:.3f} s", file=sys.stderr)
         self.rows.append((title, results))
 
     # ---- The workloads -------------------------------------------------------------------------------------
@@ -140,26 +167,18 @@ def table(rows):
     head = "| work | tool | median | spread | CPU | peak memory | forge takes |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for title, results in rows:
-        own = middle(results.get("forge", []))
+        own = results["forge"].median() if "forge" in results else None
         for name in order:
-            runs = results.get(name, [])
-            if len(runs) < 2:
+            runs = results.get(name)
+            if runs is None or not runs.timed:
                 continue
-            timed, peak = runs[:-1], runs[-1].peak
-            seconds, median = [run.seconds for run in timed], middle(runs)
-            ratio = "" if name == "forge" or own is None else f"{own / median:.2f} ×"
-            cpu = statistics.median(run.cpu for run in timed)
-            spread = f"{show(min(seconds))}–{show(max(seconds))}"
+            ratio = "" if name == "forge" or own is None else f"{own / runs.median():.3f} ×"
+            peak = f"{runs.peak:.0f} MiB" if runs.peak else "–"
             lines.append(
-                f"| {title} | {name} | {show(median)} | {spread} | {cpu:.2f} s | {peak:.0f} MiB | {ratio} |"
+                f"| {title} | {name} | {show(runs.median())} | {runs.spread()} | {runs.median('cpu'):.2f} s | {peak} | {ratio} |"
             )
             title = ""
     return "\n".join(lines)
-
-
-def middle(runs):
-    """The median of the runs that count: all but the last."""
-    return statistics.median(run.seconds for run in runs[:-1]) if len(runs) > 1 else None
 
 
 def show(seconds):
@@ -178,22 +197,38 @@ def machine(users):
     return f"{what}; load {load:.1f} at the end. {versions}."
 
 
+def write_into(document, text):
+    """Puts the table where the document has the last one."""
+    with open(document) as handle:
+        before, _, rest = handle.read().partition("<!-- table -->")
+    _, _, after = rest.partition("<!-- end of the table -->")
+    with open(document, "w") as handle:
+        handle.write(f"{before}<!-- table -->\n{text}<!-- end of the table -->{after}")
+
+
 def main():
     work, aside, registry, forge, count, out, *names = sys.argv[1:]
+    document = os.environ.get("WRITE") and os.path.abspath(os.environ["WRITE"])
     os.chdir(work)
+    os.makedirs(os.path.join(work, "stores"), exist_ok=True)
     users = tools.found(os.path.join(work, "stores"), aside, forge)
     bench = Bench(work, aside, registry, int(count))
-    os.makedirs(os.path.join(work, "stores"), exist_ok=True)
-    for name in names or ["w1", "w2", "w3", "w4", "w5", "w6", "w9", "w9c"]:
-        print(f"{name}: {workloads.__dict__[name].__doc__}", file=sys.stderr)
-        context = workloads.make(os.path.join(work, "contexts"), name, registry)
-        getattr(bench, name)(context, users)
+    try:
+        for name in names or ["w1", "w2", "w3", "w4", "w5", "w6", "w9", "w9c"]:
+            print(f"{name}: {workloads.__dict__[name].__doc__}", file=sys.stderr)
+            context = workloads.make(os.path.join(work, "contexts"), name, registry)
+            getattr(bench, name)(context, users)
+            for tool in users:
+                tool.close()
+            shutil.rmtree(context)
+            text = f"{table(bench.rows)}\n\n{machine(users)}\n"
+            with open(out, "w") as handle:
+                handle.write(text)
+    finally:
         for tool in users:
-            tool.close()
-        shutil.rmtree(context)
-        text = f"{table(bench.rows)}\n\n{machine(users)}\n"
-        with open(out, "w") as handle:
-            handle.write(text)
+            tool.stop()
+    if document:
+        write_into(document, text)
     print(text)
 
 

@@ -4,10 +4,13 @@ import glob
 import os
 import shutil
 import subprocess
+import sys
+import time
 
 import measure
 
 LEVEL = "6"
+GZIP = f"compression=gzip,compression-level={LEVEL}"
 
 
 class Tool:
@@ -52,6 +55,9 @@ class Tool:
         if os.path.exists(self.path()):
             self.forget(self.path())
 
+    def stop(self):
+        """Ends what this tool keeps running."""
+
 
 class Forge(Tool):
     name = "forge"
@@ -65,7 +71,7 @@ class Forge(Tool):
         return {"FORGE_ROOT": self.path()}
 
     def version(self):
-        return subprocess.run([self.program, "--version"], capture_output=True, text=True).stdout.strip()
+        return output(self.program, "--version")
 
     def build(self, context, tag, args, gzip=True):
         return [[self.program, "build", "-q", "-t", tag, *pairs(args), context]]
@@ -81,7 +87,7 @@ class Buildah(Tool):
         return ["buildah", "--root", f"{self.path()}/root", "--runroot", f"{self.path()}/run"]
 
     def version(self):
-        return subprocess.run(["buildah", "--version"], capture_output=True, text=True).stdout.strip()
+        return " ".join(output("buildah", "--version").split()[::2][:2])
 
     def build(self, context, tag, args, gzip=True):
         commands = [self.base() + ["bud", "-q", "--layers", "--tls-verify=false", "-t", tag, *pairs(args), context]]
@@ -114,7 +120,7 @@ class BuildKit(Tool):
         self.daemon = pid_of("buildkitd")
 
     def version(self):
-        return subprocess.run(["buildctl", "--version"], capture_output=True, text=True).stdout.strip()
+        return output("buildctl", "--version")
 
     def fresh(self, base):
         subprocess.run(["buildctl", "prune", "--all"], capture_output=True, check=False)
@@ -126,44 +132,94 @@ class BuildKit(Tool):
                 f"--local=dockerfile={context}", *options, "--output", output]
 
     def build(self, context, tag, args, gzip=True):
-        gzipped = f",compression=gzip,compression-level={LEVEL}" if gzip else ""
-        return [self.solve(context, args, f"type=oci,dest={self.path()}/{tag}.tar{gzipped}" if gzip else "type=image")]
+        return [self.solve(context, args, f"type=image,name={tag},unpack=false,{GZIP}")]
 
     def push(self, context, target, args):
-        output = f"type=image,name={target},push=true,registry.insecure=true,compression=gzip,compression-level={LEVEL}"
-        return [self.solve(context, args, output)]
+        return [self.solve(context, args, f"type=image,name={target},push=true,registry.insecure=true,{GZIP}")]
 
 
 class Docker(Tool):
-    """The daemon that answers on Docker's socket. Its store has no gzip; it compresses when it pushes."""
+    """A Docker daemon of the benchmark's own, from PATH or from another Debian root (`docker.sh`). It stays warm; its
+    caches are pruned. A daemon since 25 is BuildKit over containerd's store: it is driven by buildx, and its steps get
+    the host's network, since one of their own costs it as much again. An older one has no gzip before it pushes."""
 
     name = "docker"
 
-    def __init__(self, work, aside):
+    def __init__(self, work, aside, root):
         super().__init__(work, aside)
-        self.daemon = pid_of("dockerd")
+        self.root, self.home = root, os.path.join(work, "docker")
+        os.makedirs(self.home, exist_ok=True)
+        inside = [] if root == "/" else ["chroot", root]
+        self.release = output(*inside, "dockerd", "--version").split()[2].split("+")[0].rstrip(",")
+        self.is_modern = int(self.release.split(".")[0]) >= 25
+        options = ["--feature", "containerd-snapshotter=true"] if self.is_modern else []
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "docker.sh")
+        with open(f"{self.home}/log", "wb") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "--mount", "bash", script, self.home, os.path.dirname(work), root, *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )
+        self.daemon = self.process.pid
+        for _ in range(300):
+            if self.process.poll() is not None:
+                raise OSError(f"dockerd ended: {open(f'{self.home}/log').read()[-1000:]}")
+            if os.path.exists(f"{self.home}/docker.pid") and self.ask("info").returncode == 0:
+                return
+            time.sleep(0.1)
+        raise OSError("dockerd does not answer")
+
+    @property
+    def env(self):
+        return {"DOCKER_HOST": f"unix://{self.home}/docker.sock", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+                "DOCKER_BUILDKIT": "1"}
+
+    def client(self, *words):
+        """The client lives where the daemon does; Debian's own comes before another on PATH, which may lack buildx."""
+        inside = ["nsenter", "-m", "-t", str(self.daemon)]
+        program = "/usr/bin/docker" if os.path.exists(f"{self.root}/usr/bin/docker") else "docker"
+        return [*inside, program, *words]
+
+    def ask(self, *words):
+        return subprocess.run(self.client(*words), env={**os.environ, **self.env}, capture_output=True, text=True)
 
     def version(self):
-        return subprocess.run(["docker", "--version"], capture_output=True, text=True).stdout.strip()
+        return f"Docker {self.release}" + (", which is BuildKit" if self.is_modern else "")
 
     def fresh(self, base):
-        subprocess.run(["docker", "system", "prune", "--all", "--force"], capture_output=True, check=False)
+        self.ask("image", "prune", "--all", "--force")
+        self.ask("builder", "prune", "--all", "--force")
         super().fresh(base)
 
     def build(self, context, tag, args, gzip=True):
-        return [["docker", "build", "-q", "-t", tag, *pairs(args), context]]
+        if not self.is_modern:
+            return [self.client("build", "--network=host", "-q", "-t", tag, *pairs(args), context)]
+        return [self.buildx(context, args, f"type=image,name={tag},unpack=false,{GZIP}")]
 
     def push(self, context, target, args):
-        return [["docker", "build", "-q", "-t", target, *pairs(args), context], ["docker", "push", "-q", target]]
+        if not self.is_modern:
+            build = self.client("build", "--network=host", "-q", "-t", target, *pairs(args), context)
+            return [build, self.client("push", "-q", target)]
+        return [self.buildx(context, args, f"type=image,name={target},push=true,registry.insecure=true,{GZIP}")]
+
+    def buildx(self, context, args, output):
+        return self.client("buildx", "build", "-q", "--network=host", *pairs(args), "--output", output, context)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
 
 
 def pairs(args):
     return [word for key, value in args.items() for word in ("--build-arg", f"{key}={value}")]
 
 
+def output(*argv):
+    return subprocess.run(argv, capture_output=True, text=True).stdout.strip()
+
+
 def pid_of(name):
     """A daemon by its name; none if it does not run, or elsewhere."""
-    found = subprocess.run(["pidof", "-s", name], capture_output=True, text=True).stdout.strip()
+    found = output("pidof", "-s", name)
     return int(found) if found else None
 
 
@@ -174,13 +230,18 @@ def answers(*argv):
 
 
 def found(work, aside, forge):
-    """forge, and every peer that can be used here."""
-    tools = [Forge(work, aside, forge)]
-    if answers("buildctl", "debug", "workers"):
+    """forge, and every peer that can be used here. DOCKER_ROOT is the root of another system to take Docker from."""
+    only = os.environ.get("TOOLS", "").split()
+    wanted = lambda name: not only or name in only
+    tools = [Forge(work, aside, forge)] if wanted("forge") else []
+    if wanted("buildkit") and answers("buildctl", "debug", "workers"):
         tools.append(BuildKit(work, aside))
-    if answers("docker", "info"):
-        tools.append(Docker(work, aside))
-    if answers("buildah", "--version"):
+    root = os.environ.get("DOCKER_ROOT") or "/"
+    if wanted("docker") and (root != "/" or answers("dockerd", "--version")):
+        try:
+            tools.append(Docker(work, aside, root))
+        except OSError as error:
+            print(f"docker is left out: {error}", file=sys.stderr)
+    if wanted("buildah") and answers("buildah", "--version"):
         tools.append(Buildah(work, aside))
-    only = os.environ.get("TOOLS")
-    return [tool for tool in tools if not only or tool.name in only.split()]
+    return tools
