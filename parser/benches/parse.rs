@@ -1,15 +1,12 @@
 //! How fast Dockerfiles are read, and that the cost grows with their length and not with its square.
 //!
-//! `cargo bench -p forge-parser`: for each shape of file the best of some runs at four sizes. No harness and no
-//! statistics crate: what matters here is the factor between the rows.
-//!
-//! The crates `dockerfile-parser` and `dockerfile-parser-rs` are not measured beside it, so as not to bring two more
-//! parsers and their dependencies into the workspace's lock file.
-#![allow(clippy::print_stdout)]
+//! `cargo bench -p forge-parser --bench parse [-- FILTER]`: each shape of file at two lengths; the rates should be equal.
+//! Other crates of this kind are measured by `parser/benches/peers`, a package of its own.
 
+use criterion::{Criterion, Throughput};
 use forge_parser::{Expander, IgnorePatterns, parse};
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A shape of file: its name, and the text of about so many bytes.
 type Shape = (&'static str, fn(usize) -> String);
@@ -23,42 +20,51 @@ const SHAPES: [Shape; 5] = [
 ];
 
 fn main() {
-    println!("{:<28} {:>10} {:>8} {:>10} {:>8}", "dockerfile", "bytes", "lines", "ms", "MB/s");
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    shapes(&mut criterion);
+    words(&mut criterion);
+    ignore_file(&mut criterion);
+    criterion.final_summary();
+}
+
+fn shapes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
     for (name, shape) in SHAPES {
-        for kilobytes in [128, 256, 512, 1_000] {
+        for kilobytes in [128, 1_000] {
             let text = shape(kilobytes * 1_000);
             parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{name}: {:?}", problems[0]));
-            let best = best(|| parse(black_box(text.as_bytes())).map(|parsed| parsed.warnings.len()));
-            row(name, &text, best);
+            group.throughput(Throughput::Bytes(text.len() as u64));
+            group.bench_function(format!("{name}, {kilobytes} kB"), |bencher| {
+                bencher.iter(|| parse(black_box(text.as_bytes())));
+            });
         }
     }
+}
+
+fn words(criterion: &mut Criterion) {
     let word = "${A:-x}$B'q'\"w $C\"".repeat(50_000);
     let scope = vec![("B".to_owned(), "b".to_owned())];
     let expander = Expander { escape: '\\' };
-    row(
-        "expansion of one word",
-        &word,
-        best(|| expander.word(black_box(&word), &scope).map(|out| out.text.len())),
-    );
+    let mut group = criterion.benchmark_group("expand");
+    group.throughput(Throughput::Bytes(word.len() as u64));
+    group.bench_function("one long word", |bencher| {
+        bencher.iter(|| expander.word(black_box(&word), &scope).map(|out| out.text.len()));
+    });
+}
+
+fn ignore_file(criterion: &mut Criterion) {
     let patterns = ignored();
     let paths: Vec<String> = files().map(|(dir, sub, file)| format!("{dir}/{sub}/{file}")).collect();
-    let elapsed = best(|| paths.iter().filter(|path| patterns.excludes(black_box(path.as_bytes()))).count());
-    row("10,000 paths, 200 patterns", &paths.join("\n"), elapsed);
-    row("the same as a walk", &paths.join("\n"), best(|| walk(&patterns)));
-}
-
-fn best<T>(mut work: impl FnMut() -> T) -> Duration {
-    let once = |work: &mut dyn FnMut() -> T| {
-        let start = Instant::now();
-        black_box(work());
-        start.elapsed()
-    };
-    (0..5).map(|_| once(&mut work)).min().unwrap_or_default()
-}
-
-fn row(name: &str, text: &str, elapsed: Duration) {
-    let (ms, lines) = (elapsed.as_secs_f64() * 1e3, text.lines().count());
-    println!("{name:<28} {:>10} {lines:>8} {ms:>10.2} {:>8.1}", text.len(), text.len() as f64 / ms / 1e3);
+    let mut group = criterion.benchmark_group("ignore, 200 patterns, 10,000 paths");
+    group.throughput(Throughput::Elements(paths.len() as u64));
+    group.bench_function("each path alone", |bencher| {
+        bencher.iter(|| paths.iter().filter(|path| patterns.excludes(black_box(path.as_bytes()))).count());
+    });
+    group.bench_function("as a walk", |bencher| bencher.iter(|| walk(&patterns)));
 }
 
 /// What real files have, over and over.

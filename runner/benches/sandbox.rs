@@ -1,13 +1,11 @@
-//! What a sandbox costs: medians of start to end for a static `true`, beside the fork and exec of the same program,
-//! with each kind of network, and with many layers.
+//! What a sandbox costs: start to end of a static `true`, beside the fork and exec of the same program, with each kind
+//! of network, and with many layers.
 //!
 //! ```text
-//! cargo bench -p forge-runner --bench sandbox [-- subids]
+//! [SUBIDS=1] cargo bench -p forge-runner --bench sandbox [-- FILTER]
 //! ```
 //!
-//! Needs busybox-static and, without `subids`, root.
-
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program, not a library")]
+//! Needs busybox-static, and root; or with `SUBIDS`, an ordinary user's subordinate ids.
 
 use std::error::Error;
 use std::fs;
@@ -16,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio as Streams};
 use std::time::{Duration, Instant};
 
+use criterion::{Bencher, Criterion};
 use forge_runner::network::{Lease, Networks, Options};
 use forge_runner::spec::{Network, OverlayXattrs, Rootfs, SandboxSpec, Upper};
 use forge_runner::userns::{self, Mapping, Subids};
 use forge_runner::{Cgroup, Exit, Job, Stdio, Zygote, serve_if_zygote};
 
-const ROUNDS: usize = 60;
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -29,25 +27,28 @@ fn main() -> ExitCode {
     if let Some(code) = serve_if_zygote(std::env::args_os().next().as_deref()) {
         return code;
     }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run() -> Result<(), Box<dyn Error>> {
-    let user = std::env::args().any(|argument| argument == "subids");
+    let user = std::env::var_os("SUBIDS").is_some();
     if user {
-        userns::enter(&Mapping::Subids(Subids::of_this_user(SEARCH_PATH)?))?;
+        let ids = Subids::of_this_user(SEARCH_PATH).expect("subordinate ids");
+        userns::enter(&Mapping::Subids(ids)).expect("a user namespace");
     }
     // In memory: after many deletions ext4 looks for a free inode for a long time, and would be what is measured.
-    let directory = tempfile::tempdir_in("/dev/shm")?;
-    let mut bench = Bench::new(directory.path(), user)?;
-    let floor = median(ROUNDS, || bench.fork_and_exec())?;
-    report("fork and exec of `true`", floor, Duration::ZERO);
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    let mut bench = Bench::new(directory.path(), user).expect("a sandbox can be prepared");
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    starts(&mut criterion, &mut bench);
+    layers(&mut criterion, &mut bench);
+    criterion.final_summary();
+    ExitCode::SUCCESS
+}
+
+fn starts(criterion: &mut Criterion, bench: &mut Bench) {
+    let mut group = criterion.benchmark_group("sandbox");
+    group.bench_function("fork and exec alone", |bencher| each(bencher, || bench.fork_and_exec()));
     for (name, network, cgroup) in [
         ("host network", Network::Host, false),
         ("host network, cgroup", Network::Host, true),
@@ -55,19 +56,22 @@ fn run() -> Result<(), Box<dyn Error>> {
         ("leased namespace", Network::Default, false),
         ("leased namespace, cgroup", Network::Default, true),
     ] {
-        let took = median(ROUNDS, || bench.sandbox(network, cgroup, 1))?;
-        report(&format!("sandbox, {name}"), took, floor);
+        group.bench_function(name, |bencher| each(bencher, || bench.sandbox(network, cgroup, 1)));
     }
-    for layers in [2, 60, 490] {
-        let took = median(ROUNDS / 3, || bench.sandbox(Network::Host, false, layers))?;
-        report(&format!("sandbox of {layers} layers"), took, floor);
+}
+
+fn layers(criterion: &mut Criterion, bench: &mut Bench) {
+    let mut group = criterion.benchmark_group("sandbox over a stack");
+    for layers in [2, 60, 300, 490] {
+        group.bench_function(format!("{layers} layers"), |bencher| {
+            each(bencher, || bench.sandbox(Network::Host, false, layers));
+        });
     }
-    let start = Instant::now();
-    for _ in 0..100 {
-        bench.sandbox(Network::Default, true, 4)?;
-    }
-    println!("{:<44}{:>9.1} ms", "100 sandboxes, 4 layers, leased, cgroup", millis(start.elapsed()));
-    Ok(())
+}
+
+/// What is measured says itself how long it took: its preparations do not count.
+fn each(bencher: &mut Bencher, mut once: impl FnMut() -> Result<Duration, Box<dyn Error>>) {
+    bencher.iter_custom(|rounds| (0..rounds).map(|_| once().expect("it ends well")).sum());
 }
 
 struct Bench {
@@ -138,22 +142,4 @@ impl Bench {
         let took = start.elapsed();
         if exit == Exit::Code(0) { Ok(took) } else { Err(format!("{exit:?}").into()) }
     }
-}
-
-fn median(
-    rounds: usize,
-    mut once: impl FnMut() -> Result<Duration, Box<dyn Error>>,
-) -> Result<Duration, Box<dyn Error>> {
-    once()?;
-    let mut times = (0..rounds).map(|_| once()).collect::<Result<Vec<_>, _>>()?;
-    times.sort_unstable();
-    Ok(times[times.len() / 2])
-}
-
-fn report(name: &str, took: Duration, floor: Duration) {
-    println!("{name:<44}{:>9.2} ms   {:>+7.2}", millis(took), millis(took) - millis(floor));
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }

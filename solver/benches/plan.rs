@@ -1,51 +1,60 @@
-//! What planning costs: text to a closed graph with keys, 300 stages and 1,000 instructions, over a world in memory.
+//! What planning costs: text to a closed graph with keys, over a world in memory.
 //!
 //! ```text
-//! cargo bench -p forge-solver --bench plan
+//! cargo bench -p forge-solver --bench plan [-- FILTER]
 //! ```
-
-#![allow(clippy::print_stdout, reason = "a program, not a library")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use criterion::{Criterion, Throughput};
 use forge_solver::PlanOptions;
 use forge_solver::event::Silent;
 use forge_solver::{Jobs, Solver};
 use forge_store::Platform;
 use support::Fake;
 
-const ROUNDS: usize = 21;
-
 fn main() {
-    let options = options();
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
     for (stages, each) in [(30, 10), (300, 3), (300, 30), (1, 1_000)] {
-        let text = dockerfile(stages, each);
-        let world = Fake::default();
-        let parse = time(|| drop(forge_parser::parse(text.as_bytes()).expect("the text parses")));
-        let parsed = forge_parser::parse(text.as_bytes()).expect("the text parses");
-        let plan = time(|| drop(forge_solver::plan(&parsed, &options, &world).expect("the text plans")));
-        let planned = forge_solver::plan(&parsed, &options, &world).expect("the text plans");
-        let solver = Solver {
-            world: &world,
-            executor: &world,
-            records: &world,
-            events: &Silent,
-            results: &(),
-            jobs: Jobs::at_most(2),
-            explainer: None,
-            cancelled: &|| false,
-        };
-        let keys =
-            time(|| drop(solver.inspect(&planned.graph, &[planned.target]).expect("keys are computed")));
-        println!(
-            "{stages:>4} stages, {:>6} instructions: parse {parse:.1} ms, plan {plan:.1} ms, keys and look-up {keys:.1} ms",
-            text.lines().count()
-        );
+        shape(&mut criterion, stages, each);
     }
+    criterion.final_summary();
+}
+
+/// Three parts of the way, each over what the one before gave.
+fn shape(criterion: &mut Criterion, stages: usize, each: usize) {
+    let (options, world) = (options(), Fake::default());
+    let text = dockerfile(stages, each);
+    let lines = text.lines().count();
+    let parsed = forge_parser::parse(text.as_bytes()).expect("the text parses");
+    let planned = forge_solver::plan(&parsed, &options, &world).expect("the text plans");
+    let solver = Solver {
+        world: &world,
+        executor: &world,
+        records: &world,
+        events: &Silent,
+        results: &(),
+        jobs: Jobs::at_most(2),
+        explainer: None,
+        cancelled: &|| false,
+    };
+    let mut group = criterion.benchmark_group(format!("{stages} stages, {lines} instructions"));
+    group.throughput(Throughput::Elements(lines as u64));
+    group.bench_function("parse", |bencher| bencher.iter(|| forge_parser::parse(text.as_bytes())));
+    group.bench_function("plan", |bencher| {
+        bencher.iter(|| forge_solver::plan(&parsed, &options, &world).expect("the text plans"));
+    });
+    group.bench_function("keys and look-up", |bencher| {
+        bencher.iter(|| solver.inspect(&planned.graph, &[planned.target]).expect("keys are computed"));
+    });
 }
 
 /// Stages that stand on each other and take from each other, variables and all.
@@ -88,17 +97,4 @@ fn options() -> PlanOptions {
         shm_size: None,
         check_only: false,
     }
-}
-
-/// The median, in milliseconds.
-fn time(mut work: impl FnMut()) -> f64 {
-    let mut times: Vec<Duration> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    times[ROUNDS / 2].as_secs_f64() * 1e3
 }

@@ -1,64 +1,93 @@
-//! What looking at a store and collecting costs: `cargo bench -p forge-store --bench collect [-- RECORDS]`.
+//! What looking at a store and collecting costs: `cargo bench -p forge-store --bench collect [-- FILTER]`.
 //!
-//! The store has as many cache records as asked for (10,000), in chains of 20 steps, each with a layer of its own,
-//! and every hundredth chain under a tag. It is made on /dev/shm.
+//! The store has 2,000 cache records in chains of 20 steps, each with a layer of its own. It is made on /dev/shm, anew
+//! where it is used up.
 
-#![allow(clippy::print_stdout)]
+use std::time::Duration;
 
-use std::time::Instant;
-
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use forge_store::gc::{Disk, Limits, Prune};
 use forge_store::tree::OverlayXattrs;
 use forge_store::{ContentId, Layer, LayerId, Snapshot, Store};
+use tempfile::TempDir;
 
 const CHAIN: usize = 20;
+const RECORDS: usize = 2_000;
 
 fn main() {
-    let records: usize = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(10_000);
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    let (_dir, store) = filled();
+    let some = blake3::hash(record(&Snapshot::default().push(layer("0 0"))).as_bytes()).to_hex();
+    criterion.bench_function("store/look a record up", |bencher| {
+        bencher.iter(|| store.cache().get(&some).expect("an answer").expect("a record"));
+    });
+    let mut group = criterion.benchmark_group("store of 2,000 records and trees");
+    group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(RECORDS as u64));
+    group.bench_function("disk usage", |bencher| bencher.iter(|| store.disk_usage().expect("items")));
+    group.bench_function("collect half", |bencher| {
+        bencher.iter_batched(
+            filled,
+            |(dir, store)| {
+                store.collect(half(&dir)).expect("a collection").expect("it is too large");
+                (dir, store)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("prune all", |bencher| {
+        bencher.iter_batched(
+            filled,
+            |(dir, store)| {
+                store.prune(&Prune { all: true, ..Prune::default() }).expect("a prune");
+                (dir, store)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+    criterion.final_summary();
+}
+
+fn filled() -> (TempDir, Store) {
     let dir = tempfile::tempdir_in("/dev/shm").expect("a directory on /dev/shm");
     let store = Store::open(dir.path(), OverlayXattrs::User).expect("a store");
-    let began = Instant::now();
-    for chain in 0..records / CHAIN {
+    for chain in 0..RECORDS / CHAIN {
         let mut snapshot = Snapshot::default();
         for step in 0..CHAIN {
             let name = format!("{chain} {step}");
-            let id = LayerId::of_content(&ContentId::new(blake3::hash(name.as_bytes())));
             let draft = store.draft().expect("a draft");
             std::fs::write(draft.tree().join("file"), &name).expect("a file");
-            store.layers().commit(draft, &id, 4096).expect("a layer");
-            snapshot = snapshot.push(Layer::built(id));
-            let record = serde_json::json!({ "snapshot": snapshot, "created_ns": 1 }).to_string();
-            let key = blake3::hash(record.as_bytes()).to_hex();
-            store.cache().put(&key, &record).expect("a record");
+            store.layers().commit(draft, &layer_id(&name), 4096).expect("a layer");
+            snapshot = snapshot.push(layer(&name));
+            let record = record(&snapshot);
+            store.cache().put(&blake3::hash(record.as_bytes()).to_hex(), &record).expect("a record");
         }
     }
-    said("making it, a layer and a record", began, records);
-    let some = blake3::hash(b"0 0").to_hex();
-    let began = Instant::now();
-    (0..1000).for_each(|_| drop(store.cache().get(&some).expect("an answer")));
-    said("looking a record up", began, 1000);
     drop(store);
-
+    // What this process made is held until it ends; another open finds it free.
     let store = Store::open(dir.path(), OverlayXattrs::User).expect("a store");
-    let began = Instant::now();
-    let items = store.disk_usage().expect("items");
-    said("du", began, items.len());
-    let limits = Limits { max_used: Some(records as u64 * 2048), ..Limits::default() };
-    let disk = Disk::of(dir.path()).expect("a disk");
-    assert!(limits.allowed(u64::MAX, disk) > 0);
-    let began = Instant::now();
-    let freed = store.collect(limits).expect("a collection").expect("it is too large");
-    said("collecting half of it", began, freed.count() as usize);
-    let began = Instant::now();
-    let again = store.collect(limits).expect("a collection");
-    said("finding that there is nothing to do", began, usize::from(again.is_some()) + 1);
-    let began = Instant::now();
-    let freed = store.prune(&Prune { all: true, ..Prune::default() }).expect("a prune");
-    said("pruning the rest", began, freed.count() as usize);
+    (dir, store)
 }
 
-fn said(what: &str, began: Instant, count: usize) {
-    let took = began.elapsed();
-    let each = took.as_secs_f64() * 1e6 / count.max(1) as f64;
-    println!("{what:40} {:8.1} ms  {count:7} things, {each:6.1} µs each", took.as_secs_f64() * 1e3);
+fn layer_id(name: &str) -> LayerId {
+    LayerId::of_content(&ContentId::new(blake3::hash(name.as_bytes())))
+}
+
+fn layer(name: &str) -> Layer {
+    Layer::built(layer_id(name))
+}
+
+fn record(snapshot: &Snapshot) -> String {
+    serde_json::json!({ "snapshot": snapshot, "created_ns": 1 }).to_string()
+}
+
+fn half(dir: &TempDir) -> Limits {
+    let limits = Limits { max_used: Some(RECORDS as u64 * 2048), ..Limits::default() };
+    let disk = Disk::of(dir.path()).expect("a disk");
+    assert!(limits.allowed(u64::MAX, disk) > 0);
+    limits
 }

@@ -1,15 +1,14 @@
-//! How fast a tree is walked, hashed and packed: `cargo bench -p forge-store --bench layer -- [DIRECTORY]`.
+//! How fast a tree is walked, hashed and packed, beside what GNU tar and the compressors of the system make of it.
 //!
-//! Each line is the best of three runs over the directory (`/usr/bin` by default), beside what GNU tar and the
-//! compressors of the system make of the same. The first run brings the files into memory and is not counted.
+//! `[BENCH_TREE=DIRECTORY] cargo bench -p forge-store --bench layer [-- FILTER]`: 20 MB of text and noise by default.
 
-#![allow(clippy::print_stdout, reason = "it reports")]
-
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::hint::black_box;
+use std::io;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use forge_store::layer::{
     Compression, GzipLevel, PackOptions, WriteOptions, ZstdLevel, pack_tree, write_tree,
 };
@@ -17,26 +16,79 @@ use forge_store::tree::{
     ContentOptions, Format, MergedTree, Mtimes, OverlayXattrs, ReadOptions, Walk, XattrFilter, content_of,
 };
 use forge_store::{RootDir, Threads};
+use sample::Tree;
 
-const RUNS: usize = 3;
-
-struct Bench {
-    path: PathBuf,
-    root: RootDir,
-    tar_bytes: u64,
-    entries: usize,
-}
+mod sample;
 
 fn main() {
-    let path = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or("/usr/bin".into());
-    let root = RootDir::open_host(&path).expect("open the directory");
-    let entries = walk(&root, XattrFilter::None);
-    let mut bench = Bench { path: path.into(), root, tar_bytes: 0, entries };
-    bench.tar_bytes = bench.pack(Compression::None).1;
-    println!("{}: {} entries, {} MB of tar", bench.path.display(), entries, bench.tar_bytes / 1_000_000);
-    bench.parts();
-    bench.packing();
-    bench.others();
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    let tree = Tree::new();
+    let root = tree.root();
+    let mut group = criterion.benchmark_group("walk");
+    group.throughput(Throughput::Elements(walk(&root, XattrFilter::None) as u64));
+    walks(&mut group, &root);
+    group.finish();
+    let mut group = criterion.benchmark_group("pack");
+    group.sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Bytes(pack(&root, Compression::None)));
+    packing(&mut group, &root);
+    others(&mut group, &tree);
+    group.finish();
+    criterion.final_summary();
+}
+
+fn walks(group: &mut BenchmarkGroup<'_, WallTime>, root: &RootDir) {
+    let options =
+        ReadOptions { format: Format::Overlay(OverlayXattrs::Trusted), xattrs: XattrFilter::Portable };
+    group.bench_function("plain", |bencher| {
+        let options = ReadOptions { format: Format::Plain, xattrs: XattrFilter::None };
+        bencher.iter(|| Walk::new(root.dir(), options).expect("walk").count());
+    });
+    group.bench_function("layer tree", |bencher| bencher.iter(|| walk(root, XattrFilter::Capability)));
+    group.bench_function("merged", |bencher| {
+        let merged = MergedTree::new(vec![root.clone()], options);
+        bencher.iter(|| merged.walk("").expect("walk").count());
+    });
+    group.bench_function("content id", |bencher| {
+        let content = ContentOptions { mtimes: Mtimes::Ignore, owners: true };
+        bencher.iter(|| {
+            let walk = Walk::new(root.dir(), options).expect("walk");
+            content_of(walk, content, Threads::available()).expect("hash")
+        });
+    });
+}
+
+fn packing(group: &mut BenchmarkGroup<'_, WallTime>, root: &RootDir) {
+    group.bench_function("tar alone", |bencher| {
+        bencher.iter(|| {
+            write_tree(root.dir(), OverlayXattrs::Trusted, WriteOptions::default(), io::sink())
+                .expect("write");
+        });
+    });
+    group.bench_function("tar and digests", |bencher| bencher.iter(|| pack(root, Compression::None)));
+    for level in [1, 6, 9] {
+        let gzip = Compression::Gzip(GzipLevel::new(level).expect("a level"));
+        group.bench_function(format!("gzip -{level}"), |bencher| bencher.iter(|| pack(root, gzip)));
+    }
+    let zstd = Compression::Zstd(ZstdLevel::default());
+    group.bench_function("zstd -3", |bencher| bencher.iter(|| pack(root, zstd)));
+}
+
+/// Those that are installed.
+fn others(group: &mut BenchmarkGroup<'_, WallTime>, tree: &Tree) {
+    for command in ["cat", "gzip -6", "pigz -6", "zstd -3 -T0"] {
+        let program = command.split(' ').next().unwrap_or_default();
+        if Command::new(program).arg("--version").stdout(Stdio::null()).status().is_err() {
+            continue;
+        }
+        let script = format!("tar -cf - --numeric-owner -C \"$0\" . 2>/dev/null | {command} >/dev/null");
+        let once = || Command::new("sh").args(["-c", &script]).arg(&tree.path).status().expect("run sh");
+        group.bench_function(format!("GNU tar | {command}"), |bencher| bencher.iter(once));
+    }
 }
 
 fn walk(root: &RootDir, xattrs: XattrFilter) -> usize {
@@ -44,80 +96,8 @@ fn walk(root: &RootDir, xattrs: XattrFilter) -> usize {
     Walk::new(root.dir(), options).expect("walk").inspect(|entry| assert!(entry.is_ok())).count()
 }
 
-impl Bench {
-    fn parts(&self) {
-        let options =
-            ReadOptions { format: Format::Overlay(OverlayXattrs::Trusted), xattrs: XattrFilter::Portable };
-        let content = ContentOptions { mtimes: Mtimes::Ignore, owners: true };
-        self.report("walk, plain", || {
-            let options = ReadOptions { format: Format::Plain, xattrs: XattrFilter::None };
-            Walk::new(self.root.dir(), options).expect("walk").count() as u64
-        });
-        self.report("walk, layer tree", || walk(&self.root, XattrFilter::Capability) as u64);
-        self.report("walk, merged", || {
-            let merged = MergedTree::new(vec![self.root.clone()], options);
-            merged.walk("").expect("walk").count() as u64
-        });
-        self.report("content id", || {
-            let walk = Walk::new(self.root.dir(), options).expect("walk");
-            content_of(walk, content, Threads::available()).expect("hash");
-            0
-        });
-        self.report("tar", || {
-            let write = WriteOptions::default();
-            write_tree(self.root.dir(), OverlayXattrs::Trusted, write, io::sink()).expect("write");
-            0
-        });
-    }
-
-    fn packing(&self) {
-        let gzip = |level| Compression::Gzip(GzipLevel::new(level).expect("a level"));
-        self.report("pack, none", || self.pack(Compression::None).1);
-        for level in [1, 6, 9] {
-            self.report(&format!("pack, gzip -{level}"), || self.pack(gzip(level)).1);
-        }
-        self.report("pack, zstd -3", || self.pack(Compression::Zstd(ZstdLevel::default())).1);
-    }
-
-    fn others(&self) {
-        for command in ["cat", "gzip -6", "pigz -6", "zstd -3 -T0"] {
-            let program = command.split(' ').next().unwrap_or_default();
-            let found = Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
-            if found {
-                let script = format!("tar -cf - --numeric-owner -C \"$0\" . 2>/dev/null | {command} | wc -c");
-                self.report(&format!("tar | {command}"), || shell(&script, &self.path));
-            }
-        }
-    }
-
-    fn pack(&self, compression: Compression) -> (io::Sink, u64) {
-        let options =
-            PackOptions { compression, threads: Threads::available(), write: WriteOptions::default() };
-        let (out, packed) =
-            pack_tree(self.root.dir(), OverlayXattrs::Trusted, options, io::sink()).expect("pack");
-        (out, packed.blob_size)
-    }
-
-    /// Runs and prints. `work` says what came out of it: a size, a count, or nothing worth telling.
-    fn report(&self, name: &str, work: impl Fn() -> u64) {
-        let mut best = Duration::MAX;
-        let mut result = 0;
-        for _ in 0..RUNS {
-            let start = Instant::now();
-            result = work();
-            best = best.min(start.elapsed());
-        }
-        let seconds = best.as_secs_f64();
-        let (mb, per_entry) = (self.tar_bytes as f64 / 1e6 / seconds, seconds * 1e6 / self.entries as f64);
-        println!(
-            "{name:<20} {:>9.1} ms {mb:>9.1} MB/s {per_entry:>8.2} us an entry {result:>12}",
-            seconds * 1e3
-        );
-        io::stdout().flush().expect("print");
-    }
-}
-
-fn shell(script: &str, path: &Path) -> u64 {
-    let output = Command::new("sh").args(["-c", script]).arg(path).output().expect("run sh");
-    String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
+fn pack(root: &RootDir, compression: Compression) -> u64 {
+    let options = PackOptions { compression, threads: Threads::available(), write: WriteOptions::default() };
+    let (_, packed) = pack_tree(root.dir(), OverlayXattrs::Trusted, options, io::sink()).expect("pack");
+    black_box(packed.blob_size)
 }

@@ -1,82 +1,81 @@
 //! How fast archives are read and unpacked, beside GNU tar in the same run.
 //!
-//! `cargo bench -p forge-store --bench unpack`. Writes to `/dev/shm`, so that the disk is not what is measured.
-
-#![allow(missing_docs, clippy::print_stdout)]
+//! `cargo bench -p forge-store --bench unpack [-- FILTER]`. Writes to `/dev/shm`, so that no disk is measured.
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use forge_store::layer::{Accept, Decompressed, TarReader, UnpackOptions, unpack, unpack_blob};
 use forge_store::tree::OverlayXattrs;
 use forge_store::{DiffId, Digest, RootDir};
 
-const ROUNDS: usize = 5;
-
 fn main() {
-    for sample in
-        [Sample::new("20,000 small files", small_files()), Sample::new("20 large files", large_files())]
-    {
-        println!("{}: {} MB of tar, {} MB of gzip", sample.name, mb(&sample.tar), mb(&sample.gzip));
-        sample.measure();
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .configure_from_args();
+    for (name, tar) in [("20,000 small files", small_files()), ("20 large files", large_files())] {
+        let mut group = criterion.benchmark_group(name);
+        group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Bytes(tar.len() as u64));
+        Sample::new(tar).measure(&mut group);
     }
+    criterion.final_summary();
 }
 
 struct Sample {
-    name: &'static str,
     tar: Vec<u8>,
     gzip: Vec<u8>,
     zstd: Vec<u8>,
-    entries: usize,
     diff_id: DiffId,
 }
 
 impl Sample {
-    fn new(name: &'static str, tar: Vec<u8>) -> Self {
+    fn new(tar: Vec<u8>) -> Self {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
         gzip.write_all(&tar).expect("compress");
         let gzip = gzip.finish().expect("compress");
         let zstd = zstd::encode_all(&tar[..], 3).expect("compress");
         let diff_id = DiffId::new(Digest::of(&tar));
-        let mut reader = TarReader::new(&tar[..]);
-        let entries = std::iter::from_fn(|| reader.next_entry().expect("read")).count();
-        Self { name, tar, gzip, zstd, entries, diff_id }
+        Self { tar, gzip, zstd, diff_id }
     }
 
-    fn measure(&self) {
+    fn measure(&self, group: &mut BenchmarkGroup<'_, WallTime>) {
         let options = UnpackOptions::layer(OverlayXattrs::Trusted);
         let open = |path: &Path| RootDir::open_host(path).expect("open directory");
-        self.report("list", |_| list(&self.tar));
-        self.report("gunzip", |_| drain(&self.gzip));
-        self.report("unzstd", |_| drain(&self.zstd));
-        self.report("unpack tar", |path| {
+        group.bench_function("read, tar", |bencher| bencher.iter(|| list(&self.tar)));
+        group.bench_function("inflate, gzip", |bencher| bencher.iter(|| drain(&self.gzip)));
+        group.bench_function("inflate, zstd", |bencher| bencher.iter(|| drain(&self.zstd)));
+        into_directory(group, "unpack, tar, unchecked", |path| {
             unpack(&self.tar[..], &open(path), &options).expect("unpack");
         });
-        for (name, blob) in [("blob, tar", &self.tar), ("blob, gzip", &self.gzip), ("blob, zstd", &self.zstd)]
-        {
-            self.report(name, |path| {
+        let blobs = [("unpack, tar", &self.tar), ("unpack, gzip", &self.gzip), ("unpack, zstd", &self.zstd)];
+        for (name, blob) in blobs {
+            into_directory(group, name, |path| {
                 unpack_blob(&blob[..], &self.diff_id, &open(path), &options).expect("unpack");
             });
         }
-        self.report("GNU tar -x", |path| gnu_tar("-x", &self.tar, path));
-        self.report("GNU tar -xz", |path| gnu_tar("-xz", &self.gzip, path));
-    }
-
-    /// The fastest of some rounds: the others were disturbed.
-    fn report(&self, what: &str, mut run: impl FnMut(&Path)) {
-        let best = (0..ROUNDS).map(|_| timed(&mut run)).min().unwrap_or_default().as_secs_f64();
-        let (rate, entries) = (self.tar.len() as f64 / 1e6 / best, self.entries as f64 / best);
-        println!("  {what:<12} {:>8.1} ms {rate:>8.0} MB/s {entries:>9.0} entries/s", best * 1e3);
+        into_directory(group, "GNU tar -x", |path| gnu_tar("-x", &self.tar, path));
+        into_directory(group, "GNU tar -xz", |path| gnu_tar("-xz", &self.gzip, path));
     }
 }
 
-fn timed(run: &mut impl FnMut(&Path)) -> Duration {
-    let dir = tempfile::tempdir_in("/dev/shm").expect("create directory in /dev/shm");
-    let start = Instant::now();
-    run(dir.path());
-    start.elapsed()
+/// Each time into a new directory; making and removing it does not count.
+fn into_directory(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, run: impl Fn(&Path)) {
+    group.bench_function(name, |bencher| {
+        bencher.iter_batched(
+            || tempfile::tempdir_in("/dev/shm").expect("a directory in /dev/shm"),
+            |dir| {
+                run(dir.path());
+                dir
+            },
+            BatchSize::PerIteration,
+        );
+    });
 }
 
 fn list(tar: &[u8]) {
@@ -145,8 +144,4 @@ fn text(size: usize) -> Vec<u8> {
     }
     text.truncate(size);
     text
-}
-
-fn mb(bytes: &[u8]) -> usize {
-    bytes.len() / 1_000_000
 }
