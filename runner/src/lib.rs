@@ -14,6 +14,7 @@ mod emulation;
 mod end;
 pub mod executor;
 pub mod files;
+mod guard;
 pub mod isolation;
 mod mounts;
 pub mod network;

@@ -9,6 +9,8 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 
+use crate::guard::{self, Guard};
+
 /// The largest passwd or group file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 8 << 20;
 /// The largest user or group id, as Docker has it.
@@ -163,6 +165,9 @@ fn entries(file: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
 
 /// A name that is a number (a sign counts as one) must be an id; `None` if it is a name.
 fn number(name: &str) -> Result<Option<u32>, UserError> {
+    if !Guard::ExactIds.holds() {
+        return Ok(guard::careless_number(name));
+    }
     let digits = name.strip_prefix(['-', '+']).unwrap_or(name);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);

@@ -14,6 +14,7 @@ use super::mounts::{self, INERT};
 use super::report::{At, Failure, Phase};
 use super::spec::SandboxSpec;
 use super::workshop::{Workshop, device};
+use crate::guard::Guard;
 
 /// Device nodes that every sandbox has: name, major, minor.
 pub(super) const NODES: [(&str, (u32, u32)); 6] = [
@@ -57,8 +58,12 @@ pub(super) fn mount(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> 
 /// Attaches `mount` to a directory that must be one: an image that makes /proc a symbolic link is refused, since
 /// programs would be led to believe a file system that is not there.
 fn put(mount: &OwnedFd, root: &OwnedFd, name: &str) -> Result<(), Failure> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    mountpoints::open(root, Path::new(name), flags, ResolveFlags::NO_SYMLINKS)
+    let (flags, resolve) = if Guard::OrdinaryDirectories.holds() {
+        (OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
+    } else {
+        (OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::empty())
+    };
+    mountpoints::open(root, Path::new(name), flags, resolve)
         .and_then(|target| mounts::attach(mount, target))
         .at(Phase::Mount, format!("/{name} (it must be an ordinary directory in the image)"))
 }
@@ -67,6 +72,9 @@ fn put(mount: &OwnedFd, root: &OwnedFd, name: &str) -> Result<(), Failure> {
 /// mount.
 fn sysfs(spec: &SandboxSpec) -> io::Result<OwnedFd> {
     let attributes = if spec.security.confined { INERT | READ_ONLY } else { INERT };
+    if !Guard::OwnSys.holds() {
+        return mounts::copy_path("/sys", true);
+    }
     match mounts::make("sysfs", &[], attributes) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
             let copy = mounts::copy_path("/sys", true)?;
@@ -97,6 +105,9 @@ fn mount_cgroups(sys: &OwnedFd, spec: &SandboxSpec) {
 }
 
 fn mount_dev(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> Result<OwnedFd, Failure> {
+    if !Guard::OwnDev.holds() {
+        return image_dev(root).at(Phase::Mount, "the image's /dev");
+    }
     let inside = workshop.directory("dev").at(Phase::Mount, "tmpfs on /dev")?;
     fill_dev(&inside, spec).at(Phase::Mount, "contents of /dev")?;
     let nodev =
@@ -112,6 +123,16 @@ fn mount_dev(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> Result<
         bind_node(&dev, name, || extra_device(&node.host))?;
     }
     mount_below_dev(&dev, spec)?;
+    Ok(dev)
+}
+
+/// What a builder without a /dev of its own does: the image's directory, with what is missing. See [`Guard::OwnDev`].
+fn image_dev(root: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let dev = mountpoints::open(root, Path::new("dev"), flags, ResolveFlags::empty())?;
+    for name in ["null", "console"] {
+        let _ = mountpoints::make(&dev, Path::new(name), Kind::File);
+    }
     Ok(dev)
 }
 

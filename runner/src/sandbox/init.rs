@@ -21,6 +21,7 @@ use super::process::{self, Streams};
 use super::report::{At, Exit, Failure, Phase, Report};
 use super::spec::{Network, Rootfs, SandboxSpec};
 use super::{bare, identity, privileges, tree};
+use crate::guard::Guard;
 use crate::seccomp::Program;
 use crate::sys::{self, Cloned};
 use crate::user::Ids;
@@ -47,7 +48,9 @@ pub(crate) fn tell(control: &OwnedFd, report: &Report) {
 }
 
 fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Result<Exit, Failure> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Phase::Internal, "dumpable flag")?;
+    if Guard::NotDumpable.holds() {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Phase::Internal, "dumpable flag")?;
+    }
     // The zygote ignores it, to have its children reaped.
     sys::restore_default(libc::SIGCHLD).at(Phase::Internal, "signals")?;
     let signals = [libc::SIGCHLD];

@@ -14,6 +14,7 @@ use super::filesystems::{KernelTrees, is_directory};
 use super::mounts;
 use super::report::{At, Failure, Phase};
 use super::workshop::Workshop;
+use crate::guard::Guard;
 
 const PROC_MASKED: [&str; 10] = [
     "acpi",
@@ -38,13 +39,13 @@ pub(super) fn lay(trees: &KernelTrees, workshop: &Workshop) -> Result<(), Failur
         make_read_only(&trees.proc, name).at(Phase::Mount, format!("/proc/{name} read-only"))?;
     }
     for name in PROC_MASKED {
-        hide(&trees.proc, name, workshop).at(Phase::Mount, format!("mask over /proc/{name}"))?;
+        hide(trees, &trees.proc, name, workshop).at(Phase::Mount, format!("mask over /proc/{name}"))?;
     }
     for name in SYS_MASKED {
-        hide(&trees.sys, name, workshop).at(Phase::Mount, format!("mask over /sys/{name}"))?;
+        hide(trees, &trees.sys, name, workshop).at(Phase::Mount, format!("mask over /sys/{name}"))?;
     }
     for name in thermal_directories(&trees.sys).at(Phase::Mount, format!("masks in /sys/{CPUS}"))? {
-        hide(&trees.sys, &name, workshop).at(Phase::Mount, format!("mask over /sys/{name}"))?;
+        hide(trees, &trees.sys, &name, workshop).at(Phase::Mount, format!("mask over /sys/{name}"))?;
     }
     Ok(())
 }
@@ -59,10 +60,15 @@ fn open(tree: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>
     }
 }
 
-fn hide(tree: &OwnedFd, name: &str, workshop: &Workshop) -> io::Result<()> {
+fn hide(trees: &KernelTrees, tree: &OwnedFd, name: &str, workshop: &Workshop) -> io::Result<()> {
     let Some(target) = open(tree, name, OFlags::PATH)? else { return Ok(()) };
-    let mask = if is_directory(&target)? { workshop.empty()? } else { workshop.null()? };
+    let mask = if is_directory(&target)? { workshop.empty()? } else { null(trees, workshop)? };
     mounts::attach(&mask, target)
+}
+
+/// The machine's /dev/null, whatever the image has under that name.
+fn null(trees: &KernelTrees, workshop: &Workshop) -> io::Result<OwnedFd> {
+    if Guard::OwnDev.holds() { workshop.null() } else { mounts::copy(&trees.dev, "null", false) }
 }
 
 fn make_read_only(tree: &OwnedFd, name: &str) -> io::Result<()> {

@@ -22,7 +22,7 @@ mod tree;
 mod workshop;
 
 pub use mounts::detach;
-pub(crate) use mounts::{try_mounts, try_overlay};
+pub(crate) use mounts::{guarded, try_mounts, try_overlay};
 pub(crate) use privileges::ceiling;
 pub use privileges::is_rlimit_name;
 pub use report::{Exit, Failure, Phase};

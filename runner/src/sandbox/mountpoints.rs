@@ -14,6 +14,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::guard::{self, Guard};
+
 /// What a mount wants to lie on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -28,8 +30,12 @@ pub(super) fn open(
     flags: OFlags,
     resolve: ResolveFlags,
 ) -> io::Result<OwnedFd> {
-    let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    Ok(openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    let (path, resolve) = if Guard::InRoot.holds() {
+        (path.to_owned(), resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    } else {
+        (Path::new(".").join(path.strip_prefix("/").unwrap_or(path)), resolve)
+    };
+    Ok(openat2(root, &path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
 }
 
 /// Opens an existing mount point, or says `None`.
@@ -76,7 +82,8 @@ pub(super) fn make(parent: impl AsFd, name: &Path, kind: Kind) -> io::Result<Own
     match kind {
         Kind::Directory => mkdirat(parent, name, Mode::from_raw_mode(0o755))?,
         Kind::File => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let own = if Guard::InRoot.holds() { OFlags::EXCL | OFlags::NOFOLLOW } else { OFlags::empty() };
+            let flags = OFlags::WRONLY | OFlags::CREATE | own | OFlags::CLOEXEC;
             drop(openat(parent, name, flags, Mode::from_raw_mode(0o644))?);
         }
     }
@@ -103,6 +110,10 @@ pub(super) fn open_or_make(
     if let Some(found) = find(&root, path)? {
         return Ok(found);
     }
+    guard::meanwhile();
+    if !Guard::ByDescriptor.holds() {
+        return make_by_path(&root, path, kind);
+    }
     let (mut parent, missing) = deepest(&root, path)?;
     for (index, name) in missing.iter().enumerate() {
         let kind = if index + 1 == missing.len() { kind } else { Kind::Directory };
@@ -121,6 +132,18 @@ pub(super) fn open_or_make(
         parent = child;
     }
     Ok(parent)
+}
+
+/// What other builders did: a path that was looked at is walked once more. See [`Guard::ByDescriptor`].
+fn make_by_path(root: impl AsFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let place = Path::new("/proc/self/fd").join(root.as_fd().as_raw_fd().to_string()).join(relative);
+    match kind {
+        Kind::Directory => std::fs::create_dir_all(&place)?,
+        Kind::File => drop(std::fs::File::create(&place)?),
+    }
+    Ok(openat(root, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Takes mount points back, the last made first: only what is still the same inode and still empty, and the times of

@@ -11,6 +11,7 @@ use rustix::mount::{
 };
 use rustix::path::Arg;
 
+use crate::guard::Guard;
 use crate::sys;
 
 /// nosuid, noexec, nodev: what a mount gets that only holds data of the kernel.
@@ -30,7 +31,12 @@ pub(super) fn make(kind: &str, options: &[(&str, &str)], attributes: MountAttrFl
 /// Makes the configured file system, detached. The kernel's own explanation of a refusal is part of the error.
 pub(super) fn create(context: &OwnedFd, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     fsconfig_create(context)?;
-    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes & guarded())?)
+}
+
+/// The flags that a mount may have: all of them. See [`Guard::Nodev`].
+pub(crate) fn guarded() -> MountAttrFlags {
+    if Guard::Nodev.holds() { MountAttrFlags::all() } else { !MountAttrFlags::MOUNT_ATTR_NODEV }
 }
 
 /// What the kernel wrote into the log of a file system context, one line after the other.

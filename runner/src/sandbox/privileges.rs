@@ -13,6 +13,7 @@ use rustix::thread::{
 use super::capabilities::Capabilities;
 use super::report::{At, Failure, Phase};
 use super::spec::{Rlimit, Security};
+use crate::guard::Guard;
 use crate::user::Ids;
 
 /// More capabilities than any kernel has.
@@ -29,6 +30,7 @@ const DEFAULT_RLIMITS: [(&str, Option<u64>, Option<u64>); 4] = [
 /// Takes every other capability out of the bounding set. Needs CAP_SETPCAP, so before the rest is dropped; a poor
 /// container may have taken that away, and with it most of what the set could bound.
 pub(super) fn limit_bounding_set(keep: Capabilities, may_be_forbidden: bool) -> Result<(), Failure> {
+    let keep = if Guard::Capabilities.holds() { keep } else { Capabilities::ALL };
     for index in (0..CAPABILITY_NUMBERS).filter(|index| !keep.contains(*index)) {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << index)) {
             Ok(()) => {}
@@ -58,6 +60,9 @@ pub(super) fn become_user(user: &Ids, security: &Security) -> Result<(), Failure
 /// In a user namespace with one id `setgroups` is forbidden; there no supplementary group exists to be dropped, and
 /// none may be asked for.
 fn set_groups(user: &Ids) -> Result<(), Failure> {
+    if !Guard::ExactGroups.holds() {
+        return Ok(());
+    }
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match set_thread_groups(&groups) {
         Err(Errno::PERM) if groups.is_empty() || user.groups == [user.gid] => Ok(()),
@@ -69,10 +74,12 @@ fn set_groups(user: &Ids) -> Result<(), Failure> {
 /// other than root), inheritable and ambient ones empty unless asked for.
 pub(super) fn drop_capabilities(user: &Ids, security: &Security) -> Result<(), Failure> {
     let had = capabilities(None).at(Phase::Privileges, "capabilities")?;
-    let wanted = CapabilitySet::from_bits_retain(security.capabilities.bits());
+    let wanted = if Guard::Capabilities.holds() { security.capabilities } else { Capabilities::ALL };
+    let wanted = CapabilitySet::from_bits_retain(wanted.bits());
     let permitted =
         if user.uid == 0 || security.ambient { had.permitted & wanted } else { CapabilitySet::empty() };
-    let inheritable = if security.ambient { permitted } else { CapabilitySet::empty() };
+    let inheritable =
+        if security.ambient || !Guard::NotInheritable.holds() { permitted } else { CapabilitySet::empty() };
     let sets = CapabilitySets { effective: permitted, permitted, inheritable };
     set_capabilities(None, sets).at(Phase::Privileges, "capabilities")?;
     if security.ambient {

@@ -14,6 +14,7 @@ use rustix::thread::set_no_new_privs;
 use super::privileges;
 use super::report::{At, Failure, Phase};
 use super::spec::{DEFAULT_PATH, SandboxSpec};
+use crate::guard::Guard;
 use crate::isolation::{Capability, has_capability};
 use crate::seccomp::Program;
 use crate::sys;
@@ -63,13 +64,15 @@ fn confine(
     if let Some(shared) = shared {
         fchdir(shared.root).and_then(|()| chroot(".")).at(Phase::Rootfs, "enter the new root")?;
     }
-    sys::close_on_exec_from(3).at(Phase::Privileges, "close descriptors")?;
+    if Guard::ClosedDescriptors.holds() {
+        sys::close_on_exec_from(3).at(Phase::Privileges, "close descriptors")?;
+    }
     umask(Mode::from_raw_mode(0o022));
     privileges::set_rlimits(&spec.rlimits)?;
     join_keyring(shared.is_some())?;
     privileges::limit_bounding_set(security.capabilities, shared.is_some())?;
     let is_filtered = shared.is_some_and(|shared| shared.is_filtered);
-    let loads_filter = security.seccomp && !is_filtered;
+    let loads_filter = security.seccomp && Guard::Seccomp.holds() && !is_filtered;
     // A filter may be loaded by CAP_SYS_ADMIN or by those who can gain no rights any more.
     let must_give_up = loads_filter && shared.is_some() && !has_capability(Capability::SysAdmin);
     if security.no_new_privs || must_give_up {
@@ -77,7 +80,7 @@ fn confine(
     }
     // While CAP_SYS_ADMIN is still there: without it, and without no_new_privs, no filter may be loaded. All calls
     // that follow are ones the filter allows.
-    if security.confined {
+    if security.confined && Guard::Scope.holds() {
         limit_scope()?;
     }
     if loads_filter {
@@ -133,7 +136,7 @@ fn join_keyring(may_be_forbidden: bool) -> Result<(), Failure> {
 fn enter_directory(path: &str) -> Result<(), Failure> {
     chdir(path).at(Phase::WorkingDirectory, path)?;
     let current = getcwd(Vec::new()).at(Phase::WorkingDirectory, path)?;
-    if current.as_bytes().starts_with(b"/") {
+    if current.as_bytes().starts_with(b"/") || !Guard::DirectoryInside.holds() {
         return Ok(());
     }
     Err(Failure { phase: Phase::WorkingDirectory, object: format!("{path} (outside the root)"), errno: 0 })

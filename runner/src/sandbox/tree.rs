@@ -17,6 +17,7 @@ use super::report::{At, Failure, Phase};
 use super::rootfs::{Root, Wanted};
 use super::spec::{Mount, MountSource, Rootfs, SandboxSpec};
 use super::workshop::Workshop;
+use crate::guard::Guard;
 use crate::user::Ids;
 
 const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -82,7 +83,7 @@ pub(super) fn build(
     let trees = filesystems::mount(&root.mount, &workshop, spec)?;
     furnisher.generated_files(spec)?;
     furnisher.extra_mounts(spec, handles)?;
-    if spec.security.confined {
+    if spec.security.confined && Guard::Masks.holds() {
         masks::lay(&trees, &workshop)?;
     }
     let Furnisher { made, mut over, .. } = furnisher;

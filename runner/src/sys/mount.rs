@@ -20,6 +20,7 @@ pub(crate) fn set_mount_attributes(
     flags: MountAttrFlags,
     recursive: bool,
 ) -> io::Result<()> {
+    let flags = flags & crate::sandbox::guarded();
     let attributes =
         MountAttributes { attr_set: u64::from(flags.bits()), attr_clr: 0, propagation: 0, userns_fd: 0 };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };

@@ -29,6 +29,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 pub use running::Running;
 
 use crate::cgroup::Cgroup;
+use crate::guard::{self, Guard};
 use crate::sandbox::report::{Exit, Failure};
 use crate::sandbox::spec::{Network, SandboxSpec};
 use crate::sys;
@@ -105,7 +106,9 @@ pub fn serve_if_zygote(first_argument: Option<&OsStr>) -> Option<std::process::E
         return None;
     }
     // Whatever a careless caller let us inherit ends here.
-    sys::close_from(3);
+    if Guard::ClosedDescriptors.holds() {
+        sys::close_from(3);
+    }
     // The socket leaves descriptor 0, so that no sandbox inherits it there.
     let served = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
         .and_then(|socket| rustix::stdio::dup2_stdin(rustix::stdio::stdout()).map(|()| socket))
@@ -238,9 +241,10 @@ impl Drop for Zygote {
 /// Starts the helper with `socket` as its standard input.
 fn execute(socket: OwnedFd) -> io::Result<Child> {
     let binary = sealed_binary()?;
-    Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()))
-        .arg0(NAME)
-        .env_clear()
+    let mut command = Command::new(format!("/proc/self/fd/{}", binary.as_raw_fd()));
+    command.arg0(NAME).env_clear();
+    guard::hand_on(&mut command);
+    command
         .current_dir("/")
         .stdin(socket)
         .stdout(std::process::Stdio::null())
@@ -250,6 +254,9 @@ fn execute(socket: OwnedFd) -> io::Result<Child> {
 
 /// Our own program, opened so that nobody who reaches it by `/proc/PID/exe` can write to it.
 fn sealed_binary() -> io::Result<OwnedFd> {
+    if !Guard::SealedProgram.holds() {
+        return Ok(File::open("/proc/self/exe")?.into());
+    }
     read_only_mount().or_else(|_| memory_copy())
 }
 

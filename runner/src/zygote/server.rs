@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
 
 use super::wire::{self, Parcel};
+use crate::guard::Guard;
 use crate::sandbox::init;
 use crate::sandbox::report::{Failure, Phase, Report};
 use crate::seccomp::Program;
@@ -15,7 +16,9 @@ use crate::sys::{self, Cloned};
 /// Serves requests from `socket` until its other end is closed. PID 1 of every sandbox has this process's death as
 /// its own, so closing the socket ends them all.
 pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if Guard::NotDumpable.holds() {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     let _ = rustix::thread::set_name(c"forge-zygote");
     // Out of the terminal's process group: Ctrl-C is for forge, which then ends its sandboxes in order.
     let _ = setsid();

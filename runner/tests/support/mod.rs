@@ -37,6 +37,10 @@ pub struct Lab {
     builder: Builder,
     /// A command and its first arguments, which the builder is started by.
     pub wrapper: Vec<String>,
+    /// The program; the example, if nothing else is said.
+    pub program: Option<PathBuf>,
+    /// Variables for it.
+    pub env: Vec<(&'static str, String)>,
 }
 
 /// How a run went.
@@ -52,7 +56,7 @@ impl Lab {
         assert!(rustix::process::geteuid().is_root(), "run the runner's tests as root");
         let directory = tempfile::Builder::new().prefix("forge-lab").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let lab = Lab { directory, builder, wrapper: Vec::new() };
+        let lab = Lab { directory, builder, wrapper: Vec::new(), program: None, env: Vec::new() };
         let bin = lab.path("base/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::copy("/bin/busybox", bin.join("busybox")).expect("install busybox-static");
@@ -118,6 +122,13 @@ impl Lab {
         self.run_with(spec, "auto")
     }
 
+    /// Makes every run that follows one without these guards (`runner/src/guard.rs`), and with this command of the
+    /// machine's shell run in the middle of each look-up.
+    pub fn leave_out(&mut self, guards: &str, meanwhile: &str) {
+        self.program = Some(unguarded_program().to_owned());
+        self.env = vec![("FORGE_WITHOUT", guards.to_owned()), ("FORGE_MEANWHILE", meanwhile.to_owned())];
+    }
+
     pub fn run_with(&self, spec: &SandboxSpec, backend: &str) -> Outcome {
         let mut child = self.start(spec, backend);
         drop(child.stdin.take());
@@ -135,9 +146,9 @@ impl Lab {
         if self.builder != Builder::Root {
             words.extend(["runuser", "-u", USER, "--"].map(str::to_owned));
         }
-        words.push(builder_program().display().to_string());
+        words.push(self.program.as_deref().unwrap_or_else(|| builder_program()).display().to_string());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]);
+        command.args(&words[1..]).envs(self.env.iter().cloned());
         let mut child = command
             .arg(self.directory.path())
             .args([isolation, backend])
@@ -202,6 +213,12 @@ pub fn builder_program() -> &'static Path {
     PROGRAM.get_or_init(|| example("sandbox"))
 }
 
+/// The same program over a runner whose guards can be left out (`cli/unguarded`).
+pub fn unguarded_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| example("sandbox-unguarded"))
+}
+
 /// A copy of an example program in a place that everybody can reach, removed by a later test.
 pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -215,7 +232,7 @@ pub fn example(name: &str) -> PathBuf {
         }
     }
     let shared = Path::new("/tmp").join(format!("{prefix}{}", std::process::id()));
-    assert!(built.exists(), "`cargo test` builds the examples; `cargo test --test` alone does not");
+    assert!(built.exists(), "{name}: `cargo test --workspace` builds the examples of all packages");
     // By another program: a descriptor of ours that is open for writing would be inherited by a child that another
     // thread starts, and the kernel executes no file that anybody may still write to.
     run_tool("install", &["-m", "755", built.to_str().unwrap(), shared.to_str().unwrap()]);
