@@ -41,6 +41,8 @@ pub(crate) enum Guard {
     DirectoryInside,
     /// forge's own program cannot be written through a process that runs it.
     SealedProgram,
+    /// `source` of a cache is resolved inside the cache, once.
+    InCache,
 }
 
 #[cfg(not(feature = "unguarded"))]

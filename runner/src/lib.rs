@@ -6,6 +6,7 @@
 mod sys;
 
 mod bounds;
+mod cache_part;
 mod cgroup;
 pub mod container;
 mod devices;

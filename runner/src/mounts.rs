@@ -14,7 +14,7 @@ use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
 use crate::sandbox::spec::{Mount, MountSource};
 use crate::secrets::Secrets;
 use crate::ssh_agent::AgentSocket;
-use crate::{detach, trouble};
+use crate::{cache_part, detach, trouble};
 
 /// Mounts of one step, and what must live as long as it runs.
 pub struct Mounted {
@@ -199,7 +199,31 @@ fn cache(
             fill_cache(store, mount, job, contexts, &dir)?;
         }
     }
-    mounted.source(&dir)
+    match mount.selection.pattern.as_str() {
+        // With `from`, `source` has said what the new cache is filled with.
+        "" | "/" => mounted.source(&dir),
+        _ if mount.input.is_some() => mounted.source(&dir),
+        source => part_of_cache(&dir, source, mount, mounted),
+    }
+}
+
+/// A file or directory of the cache itself.
+fn part_of_cache(
+    dir: &Path,
+    source: &str,
+    mount: &MountOp,
+    mounted: &mut Mounted,
+) -> Result<MountSource, WorldError> {
+    let part = cache_part::open(dir, source).map_err(|error| {
+        let message = format!("cannot mount {source} of cache {}: {error}", mount.id);
+        WorldError::new(TroubleKind::Input, message)
+            .hint("a step that mounts the cache without `source` can make it")
+    })?;
+    if mounted.placing == Placing::Moved {
+        return Ok(MountSource::Path(cache_part::path_of(&part).map_err(|e| io_trouble("find", dir, &e))?));
+    }
+    mounted.handles.push(detach(part.as_fd(), false).map_err(|e| io_trouble("mount", dir, &e))?);
+    Ok(MountSource::Handle(mounted.handles.len() - 1))
 }
 
 /// The cache's directory, and the lock that goes with it. The store is told before the directory is looked for, so
