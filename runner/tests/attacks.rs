@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forge_runner::spec::{Limits, Mount, MountSource, SandboxSpec, Security, User};
+use forge_runner::spec::{Limits, Mount, MountSource, Rootfs, SandboxSpec, Security, User};
 use support::{Builder, Lab, Outcome};
 
 const BUILDERS: [Builder; 2] = [Builder::Root, Builder::User];
@@ -104,19 +104,31 @@ fn naively_cleaned(lab: &Lab, target: &str, script: &str) {
 
 #[test]
 fn x03_moving_a_mount_point_away_leads_nobody_astray() {
-    let attack = |canary: &Path| format!("mv /x /x2; ln -s {} /x; true", canary.display());
+    let attack = |canary: &Path| format!("mv /x /x2 && ln -s {} /x", canary.display());
     let lab = Lab::new(Builder::Root);
     lab.directory("canary/y");
     naively_cleaned(&lab, "/x/y", &attack(&lab.path("canary")));
     assert!(!lab.path("canary/y").exists(), "a naive cleaner removes a directory of the machine");
     for builder in BUILDERS {
-        let lab = Lab::new(builder);
-        lab.directory("canary/y");
-        support::run_tool("chmod", &["777", lab.path("canary").to_str().unwrap()]);
-        let mut spec = lab.script(&attack(&lab.path("canary")));
-        spec.mounts = vec![tmpfs("/x/y")];
-        lab.run(&spec).success();
-        assert!(lab.path("canary/y").is_dir(), "{builder:?}");
+        for plain in [false, true] {
+            let lab = Lab::new(builder);
+            lab.directory("canary/y");
+            // Of a tree that the step may rename: a plain directory, and what is in the upper one already.
+            lab.directory("upper/x/y");
+            if builder == Builder::User {
+                let owner = format!("{}:", support::USER);
+                for dir in ["canary", "upper", "base"] {
+                    support::run_tool("chown", &["-R", &owner, lab.path(dir).to_str().unwrap()]);
+                }
+            }
+            let mut spec = lab.script(&attack(&lab.path("canary")));
+            if plain {
+                spec.rootfs = Rootfs::Directory { path: lab.path("base"), read_only: false };
+            }
+            spec.mounts = vec![tmpfs("/x/y")];
+            lab.run(&spec).success();
+            assert!(lab.path("canary/y").is_dir(), "{builder:?}, plain directory: {plain}");
+        }
     }
 }
 

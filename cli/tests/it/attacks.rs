@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 
-use crate::support::{Builder, Lab, Outcome, tool, try_tool};
+use crate::support::{Builder, Lab, Outcome, soon, tool, try_tool};
 
 /// A directory of the host that no build may touch; it holds a secret.
 fn canary(lab: &Lab) -> PathBuf {
@@ -60,19 +60,123 @@ fn x01_a_working_directory_through_a_descriptor_leads_nowhere() {
     assert_ne!(lab.build_text(text, &[]).code, 0);
 }
 
+/// Three stages on one cache: a directory, a link in its place, and a mount of what has the name.
+fn three_stages(link_to: &str, last: &str) -> String {
+    let cache = "RUN --network=none --mount=type=cache,id=x";
+    format!(
+        "FROM busybox AS one\n{cache},target=/cache mkdir -p /cache/sel\n\
+         FROM one AS two\n{cache},target=/cache rmdir /cache/sel && ln -s {link_to} /cache/sel\n\
+         FROM two\n{cache},source=sel,target=/d {last}\n"
+    )
+}
+
 #[test]
 fn x02_a_link_in_a_cache_leads_nowhere() {
-    let lab = Lab::with_busybox();
-    let dir = canary(&lab);
-    let text = format!(
-        "FROM busybox\nRUN --mount=type=cache,id=x,target=/c ln -s {} /c/sel\n\
-         RUN --mount=type=cache,id=x,source=sel,target=/d touch /d/X && cat /d/secret\n",
-        dir.display()
-    );
-    for lab in everyone() {
-        let outcome = lab.build_text(&text, &[]);
+    let pod = Lab::in_pod(crate::support::DOCKERS);
+    pod.add_busybox();
+    for lab in everyone().into_iter().chain([pod]) {
+        let dir = canary(&lab);
+        let text = three_stages(dir.to_str().unwrap(), "touch /d/X; cat /d/secret");
+        let outcome = lab.build_text(&text.replace("--network=none", ""), &[]);
         assert_untouched(&dir, &outcome);
+        assert!(outcome.report(3).contains("cannot mount sel of cache x"));
+        // A link to what the cache has too stays in the cache.
+        let own = "rm /cache/sel; mkdir -p /cache/etc; echo own >/cache/etc/hostname";
+        lab.build_text(&format!("FROM busybox\nRUN --mount=type=cache,id=x,target=/cache {own}\n"), &[])
+            .success();
+        let text = three_stages("/etc", "cat /d/hostname");
+        let outcome =
+            lab.build_text(&text.replace("--network=none", ""), &["--no-cache", "--progress=plain"]);
+        assert!(outcome.stderr.lines().any(|line| line.ends_with(" own")), "{outcome}");
     }
+    for mut lab in everyone() {
+        let dir = canary(&lab);
+        lab.leave_out("InCache", "");
+        let text = three_stages(dir.to_str().unwrap(), "touch /d/X; cat /d/secret");
+        let fallen = lab.build_text(&text, &["--progress=plain"]);
+        assert!(dir.join("X").exists() && fallen.stderr.contains("cardinal-swordfish"), "{fallen}");
+    }
+}
+
+/// Puts a directory `sel` into a cache, and beside it a link to the canary.
+fn cache_with_both(lab: &Lab, canary: &std::path::Path) -> PathBuf {
+    let mount = "--mount=type=cache,id=x,target=/c";
+    let text = format!(
+        "FROM busybox\nRUN --network=none {mount} mkdir /c/sel && ln -s {} /c/link\n",
+        canary.display()
+    );
+    lab.build_text(&text, &[]).success();
+    let mut caches = fs::read_dir(lab.path("store/state/caches")).unwrap();
+    caches.next().unwrap().unwrap().path()
+}
+
+const USE_SEL: &str = "FROM busybox\nRUN --network=none --mount=type=cache,id=x,source=sel,target=/d touch /d/X; cat /d/secret; true\n";
+
+#[test]
+fn x08_a_cache_that_changes_at_the_worst_moment_leads_nowhere() {
+    for mut lab in everyone() {
+        let dir = canary(&lab);
+        let cache = cache_with_both(&lab, &dir);
+        let at = cache.display();
+        lab.leave_out("", &format!("mv {at}/sel {at}/was && mv {at}/link {at}/sel"));
+        let outcome = lab.build_text(USE_SEL, &[]);
+        assert!(cache.join("sel").is_symlink(), "the swap took place: {outcome}");
+        assert_untouched(&dir, &outcome);
+        outcome.success();
+        assert!(cache.join("was/X").exists(), "the step has what was looked up");
+        fs::rename(cache.join("sel"), cache.join("link")).unwrap();
+        fs::rename(cache.join("was"), cache.join("sel")).unwrap();
+        lab.leave_out("InCache", &format!("mv {at}/sel {at}/was && mv {at}/link {at}/sel"));
+        let fallen = lab.build_text(USE_SEL, &["--no-cache"]);
+        assert!(dir.join("X").exists(), "{fallen}");
+    }
+}
+
+#[test]
+fn x08_two_builds_that_share_a_cache_cannot_lead_each_other_out() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/sandbox/flip.c");
+    for lab in everyone() {
+        let dir = canary(&lab);
+        let cache = cache_with_both(&lab, &dir);
+        let text = "FROM busybox\nCOPY flip /\n\
+                    RUN --network=none --mount=type=cache,id=x,target=/c touch /c/begun; /flip /c/sel /c/link /c/enough\n";
+        let context = lab.context("flipping", &[("Dockerfile", text)]);
+        tool("gcc", &["-static", "-O", "-o", context.join("flip").to_str().unwrap(), source]);
+        let flipping = lab.start(&["build", "--progress=plain", context.to_str().unwrap()]);
+        soon("names are swapped", || cache.join("begun").exists());
+        let attempts: Vec<_> = (0..12).map(|_| lab.build_text(USE_SEL, &["--no-cache"])).collect();
+        fs::write(cache.join("enough"), "").unwrap();
+        let flipped = flipping.finish();
+        assert!(flipped.code == 0 && flipped.stderr.contains("swapped "), "{flipped}");
+        for outcome in &attempts {
+            assert_untouched(&dir, outcome);
+            // The directory was there, or a link that leads nowhere in the cache.
+            assert!(matches!(outcome.code, 0 | 3), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn x04_power_is_asked_for_before_anything_runs() {
+    let lab = Lab::with_busybox();
+    let look = "grep -E 'CapEff|Seccomp:' /proc/self/status";
+    let insecure = format!("FROM busybox\nRUN echo ran-early\nRUN --security=insecure {look}\n");
+    let network = "FROM busybox\nRUN echo ran-early\nRUN --network=host true\n";
+    for text in [insecure.as_str(), network] {
+        let report = lab.build_text(text, &["--progress=plain"]).report(3);
+        assert!(report.contains("--allow") && report.contains("Dockerfile:3"), "{report}");
+        assert!(!report.contains("ran-early"), "{report}");
+    }
+    for unknown in ["--security=99", "--security=INSECURE", "--network=99", "--network=HOST"] {
+        let outcome = lab.build_text(
+            &format!("FROM busybox\nRUN echo ran-early\nRUN {unknown} {look}\n"),
+            &["--progress=plain", "--allow=security.insecure", "--allow=network.host"],
+        );
+        assert!(outcome.code == 3 && !outcome.stderr.contains(" ran-early"), "{unknown}: {outcome}");
+    }
+    // What there is to be afraid of.
+    let fallen = lab.build_text(&insecure, &["--progress=plain", "--allow=security.insecure"]);
+    assert!(fallen.stderr.contains("Seccomp:\t0") && !fallen.stderr.contains("a80425fb"), "{fallen}");
 }
 
 #[test]
@@ -154,6 +258,17 @@ fn x12_links_of_an_image_in_place_of_mount_points_stay_inside() {
             let outcome = place.build_text(&text, &[]);
             assert_untouched(&dir, &outcome);
         }
+    }
+    for mut lab in everyone() {
+        let dir = canary(&lab);
+        let text = format!(
+            "FROM busybox\nRUN mkdir -p {0}; ln -s {0} /x\nRUN --mount=type=tmpfs,target=/x/z true\n",
+            dir.display()
+        );
+        assert_untouched(&dir, &lab.build_text(&text, &[]));
+        lab.leave_out("InRoot", "");
+        let fallen = lab.build_text(&text, &["--no-cache"]);
+        assert!(dir.join("z").exists(), "{fallen}");
     }
 }
 
@@ -265,13 +380,27 @@ fn x26_what_a_step_could_do_to_the_kernel_it_cannot() {
 #[test]
 fn x27_nobody_else_gets_into_the_store() {
     let lab = Lab::with_busybox();
-    let mut setuid = fs::metadata(lab.path("store")).unwrap().mode();
-    assert_eq!(setuid & 0o777, 0o700);
-    lab.build_text("FROM busybox\nRUN cp /bin/busybox /su && chmod 4755 /su\n", &[]).success();
-    setuid = fs::metadata(lab.path("store/layers")).unwrap().mode();
-    assert_eq!(setuid & 0o007, 0, "a set-uid program of a layer can be reached");
-    let listed = try_tool("setpriv", &["--reuid=65534", "--clear-groups", "ls", &lab.at("store/layers")]);
-    assert!(!listed.status.success());
+    assert_eq!(fs::metadata(lab.path("store")).unwrap().mode() & 0o777, 0o700);
+    let text = "FROM busybox\nCOPY id /su\nRUN chmod 4755 /su\n";
+    let context = lab.context("setuid", &[("Dockerfile", text)]);
+    fs::copy("/usr/bin/id", context.join("id")).unwrap();
+    lab.build(&context, &[]).success();
+    let layers = fs::metadata(lab.path("store/layers")).unwrap().mode();
+    assert_eq!(layers & 0o007, 0, "a set-uid program of a layer can be reached");
+    let found = tool("find", &[&lab.at("store/layers"), "-name", "su", "-perm", "-4000"]);
+    let program = found.trim();
+    // By a shell: setpriv(1) itself still has root's capabilities when it looks a program up.
+    let identity = ["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "exec \"$0\" \"$@\""];
+    let stranger = |words: &[&str]| try_tool("setpriv", &[&identity[..], words].concat());
+    assert!(!stranger(&["ls", &lab.at("store/layers")]).status.success());
+    assert!(!stranger(&[program, "-u"]).status.success());
+    // As Docker had it: directories that everyone may pass through.
+    let root = lab.path("store");
+    let way = PathBuf::from(program);
+    for dir in way.ancestors().skip(1).take_while(|dir| dir.starts_with(&root)) {
+        fs::set_permissions(dir, PermissionsExt::from_mode(0o711)).unwrap();
+    }
+    assert_eq!(stranger(&[program, "-u"]).stdout, b"0\n", "a stranger becomes root");
 }
 
 #[test]
@@ -291,14 +420,19 @@ fn x28_a_step_makes_no_user_namespace() {
 fn x29_labels_of_an_image_are_data() {
     let lab = Lab::with_busybox();
     let dir = canary(&lab);
-    let uri = format!("binary:///bin/touch?{}/X", dir.display());
+    let uri = format!("binary:///usr/bin/touch?{0}/X={0}/X", dir.display());
     let text = format!(
-        "FROM busybox\nLABEL containerd.io/restart.loguri={uri} forge.isolation=none forge.security=insecure\n"
+        "FROM busybox\nLABEL containerd.io/restart.status=running containerd.io/restart.loguri={uri} \
+         forge.isolation=none forge.security=insecure\n"
     );
     lab.build_text(&text, &["-t", "labelled"]).success();
     let outcome = lab.build_text("FROM labelled\nRUN grep CapBnd /proc/self/status\n", &["--progress=plain"]);
     assert!(outcome.stderr.contains("00000000a80425fb"), "{outcome}");
+    let ran =
+        lab.forge(&["run", "--rm", "--network=none", "labelled", "grep", "CapBnd", "/proc/self/status"]);
+    assert!(ran.stdout.contains("00000000a80425fb"), "{ran}");
     assert_untouched(&dir, &outcome);
+    lab.containerd_runs("labelled", || dir.join("X").exists());
 }
 
 #[test]

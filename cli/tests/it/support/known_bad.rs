@@ -1,10 +1,11 @@
 //! Judges that fall for an attack: an input counts once it was seen to do harm somewhere. Debian's podman, whose builder
-//! has the holes of its time; and a bare root directory, which is a sandbox with every guard left out.
+//! has the holes of its time, its containerd too; and a bare root directory, which is a sandbox with every guard left
+//! out. A forge without single guards is [`Lab::leave_out`].
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use super::Lab;
+use super::{Lab, soon};
 
 impl Lab {
     /// Builds by podman, on forge's own busybox.
@@ -38,6 +39,50 @@ impl Lab {
         command.args(["--tmpdir", &at("tmp"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]);
         command.args(["--runtime", "runc", "--events-backend", "none"]).args(args).stdin(Stdio::null());
         command.output().unwrap_or_else(|e| panic!("cannot run podman: {e}"))
+    }
+
+    /// Runs a container of an image by Debian's containerd, which looks after containers every second, until
+    /// `happened`.
+    pub fn containerd_runs(&self, image: &str, happened: impl FnMut() -> bool) {
+        let archive = self.at("containerd.tar");
+        let text = format!("FROM {image}\nCMD [\"true\"]\n");
+        self.build_text(&text, &["-q", "-o", &format!("type=docker,dest={archive}"), "-t", "judged"])
+            .success();
+        let home = self.context("containerd", &[]).display().to_string();
+        let config = format!(
+            "version = 2\nroot = \"{home}/root\"\nstate = \"{home}/state\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.snapshotter.v1.btrfs\"]\n\
+             [grpc]\naddress = \"{home}/socket\"\n\
+             [plugins.\"io.containerd.internal.v1.restart\"]\ninterval = \"1s\"\n"
+        );
+        self.file("containerd/config.toml", &config);
+        let script = "containerd -c \"$1/config.toml\" & \
+                      until [ -S \"$1/socket\" ]; do sleep 0.1; done; \
+                      ctr -a \"$1/socket\" images import --snapshotter native \"$2\"; \
+                      ctr -a \"$1/socket\" run -d --snapshotter native docker.io/library/judged:latest judged true; \
+                      wait";
+        let mut command = Command::new("unshare");
+        command.args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        let log = fs::File::create(self.path("containerd/log")).unwrap();
+        command.args([&home, &archive]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run unshare: {e}"));
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            soon("containerd falls for it", happened)
+        }));
+        let _ = child.kill();
+        let _ = child.wait();
+        let log = fs::read_to_string(self.path("containerd/log")).unwrap_or_default();
+        assert!(seen.is_ok(), "{log}");
     }
 
     /// Runs a script in a plain root directory with busybox, as root, /proc, /sys and /dev being the host's.

@@ -35,6 +35,8 @@ pub struct Lab {
     pub wrapper: Vec<String>,
     /// Variables beside PATH and HOME.
     pub env: Vec<(String, String)>,
+    /// Another forge than the one that is shipped.
+    program: Option<PathBuf>,
 }
 
 impl Lab {
@@ -48,7 +50,7 @@ impl Lab {
         assert!(rustix::process::geteuid().is_root(), "run these tests as root");
         let dir = tempfile::Builder::new().prefix("forge-e2e-").tempdir().unwrap();
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let lab = Self { dir, builder, wrapper: Vec::new(), env: Vec::new() };
+        let lab = Self { dir, builder, wrapper: Vec::new(), env: Vec::new(), program: None };
         fs::create_dir(lab.path("home")).unwrap();
         if builder == Builder::User {
             // The test's own program may stand where only root can go.
@@ -84,6 +86,29 @@ impl Lab {
         let digest = self.build(&context, &["-q", "-t", name]).success();
         fs::remove_dir_all(context).unwrap();
         digest
+    }
+
+    /// Makes every forge that follows one without these guards (`runner/src/guard.rs`), and with this command of the
+    /// machine's shell run in the middle of each look-up.
+    pub fn leave_out(&mut self, guards: &str, meanwhile: &str) {
+        self.stand_guard();
+        let own = std::env::current_exe().unwrap();
+        let built = own.ancestors().nth(2).unwrap().join("examples/forge-unguarded");
+        let copy = self.path("forge-unguarded");
+        if !copy.exists() {
+            fs::hard_link(&built, &copy)
+                .or_else(|_| fs::copy(&built, &copy).map(drop))
+                .expect("`cargo test --workspace` builds the examples of all packages");
+        }
+        self.program = Some(copy);
+        let variables = [("FORGE_WITHOUT", guards), ("FORGE_MEANWHILE", meanwhile)];
+        self.env.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Makes every forge that follows the one that is shipped.
+    pub fn stand_guard(&mut self) {
+        self.program = None;
+        self.env.retain(|(name, _)| name != "FORGE_WITHOUT" && name != "FORGE_MEANWHILE");
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -123,6 +148,9 @@ impl Lab {
             words.push("/usr/bin/setpriv".into());
             words.extend(identity);
             own = self.at("forge");
+        }
+        if let Some(program) = &self.program {
+            own = program.to_str().unwrap().to_owned();
         }
         words.push(own);
         let mut command = Command::new(&words[0]);
