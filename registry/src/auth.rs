@@ -4,6 +4,7 @@
 //! of rights until they expire; when several requests need the same token, one of them fetches it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
@@ -14,7 +15,7 @@ use crate::challenge::{self, Bearer, Challenge};
 use crate::config::ClientConfig;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
-use crate::retry::Failure;
+use crate::retry::{Failure, Tries};
 use crate::token::{self, Token, TokenServer};
 use crate::transport::Transport;
 use crate::{Credential, RegistryError, Secret};
@@ -22,8 +23,21 @@ use crate::{Credential, RegistryError, Secret};
 /// A challenge's own wish for rights is taken up to this length.
 const SCOPE_CHARS: usize = 2048;
 
-type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
+type Slot = Arc<Kept>;
 type Known = Arc<OnceCell<Option<Credential>>>;
+
+/// One set of rights: its token, and how asking for it went last.
+struct Kept {
+    token: tokio::sync::Mutex<Result<Option<Token>, RegistryError>>,
+    /// How often it could not be had.
+    failures: AtomicUsize,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { token: tokio::sync::Mutex::new(Ok(None)), failures: AtomicUsize::new(0) }
+    }
+}
 
 /// The logins of one client.
 pub struct Auth {
@@ -108,6 +122,8 @@ impl Auth {
     }
 
     /// A token for `scopes`, kept or fetched; not the one that was `used` and refused.
+    ///
+    /// Asking for it is a request with tries of its own: those who waited for the same token do not ask once more.
     async fn token(
         &self,
         context: &Context<'_>,
@@ -125,22 +141,41 @@ impl Auth {
         }
         let key = (Origin::of(&context.endpoint.api), scopes.join(" "));
         let slot = lock(&self.tokens).entry(key).or_default().clone();
-        let mut kept = slot.lock().await;
-        if let Some(token) = kept.as_ref().filter(|token| token.is_valid() && Some(&token.header) != used) {
-            return Ok(token.header.clone());
+        let failures = slot.failures.load(Ordering::Acquire);
+        let mut kept = slot.token.lock().await;
+        match &*kept {
+            Ok(Some(token)) if token.is_valid() && Some(&token.header) != used => {
+                return Ok(token.header.clone());
+            }
+            Err(error) if slot.failures.load(Ordering::Acquire) > failures => {
+                return Err(error.again().into());
+            }
+            _ => *kept = Ok(None),
         }
-        *kept = None;
         let mut wanted = scopes.to_vec();
         wanted.extend(more.iter().filter(|scope| !names_one_of(scope, scopes)).cloned());
         let limit = self.config.timeouts.document;
         let identity = self.config.wants_identity;
-        let token =
-            token::fetch(&self.transport, limit, context, server, &wanted, credential.as_ref(), identity)
-                .await?;
+        let mut tries = Tries::at(context.endpoint, &self.config.retry);
+        let token = loop {
+            let credential = credential.as_ref();
+            match token::fetch(&self.transport, limit, context, server, &wanted, credential, identity).await {
+                Ok(token) => break token,
+                Err(failure) => {
+                    if let Err(error) = tries.wait(failure).await {
+                        slot.failures.fetch_add(1, Ordering::Release);
+                        *kept = Err(error.again());
+                        return Err(error.into());
+                    }
+                }
+            }
+        };
         if token.identity.is_some() {
             lock(&self.identity).clone_from(&token.identity);
         }
-        Ok(kept.insert(token).header.clone())
+        let header = token.header.clone();
+        *kept = Ok(Some(token));
+        Ok(header)
     }
 
     /// Looks up, once, who we are for this repository.

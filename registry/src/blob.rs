@@ -17,8 +17,9 @@ use crate::context::{Context, check_encoding};
 use crate::endpoint::Endpoint;
 use crate::limits::PROGRESS_BYTES;
 use crate::retry::{Failure, Tries};
+use crate::segments::{self, Piece, Segments, Source};
 use crate::transport::Body;
-use crate::{Client, Progress, RegistryError, Repository};
+use crate::{Client, ErrorKind, Progress, RegistryError, Repository};
 
 /// Chunks that may wait for the disk before the network is held back.
 const QUEUE: usize = 4;
@@ -62,12 +63,24 @@ impl Client {
         }
         let object = format!("blob {} of {repository}", descriptor.digest);
         let _turn = self.downloads.acquire().await;
-        let mut download =
-            Download { client: self, descriptor, blobs, progress, object: &object, ingest: None };
+        let mut download = Download {
+            client: self,
+            descriptor,
+            blobs,
+            progress,
+            object: &object,
+            ingest: None,
+            alone: false,
+        };
         for endpoint in self.endpoints(repository).await? {
             match download.run(&endpoint).await {
-                Err(e) if falls_through(&endpoint, &e) => {}
-                other => return other,
+                Err(e) => {
+                    download.clear_up(&e)?;
+                    if !falls_through(&endpoint, &e) {
+                        return Err(e);
+                    }
+                }
+                done => return done,
             }
         }
         // Never here: the registry itself is the last of them, and its word is final.
@@ -84,6 +97,8 @@ struct Download<'a> {
     object: &'a str,
     /// Open while the blob is not whole.
     ingest: Option<Ingest>,
+    /// It goes by one request: ranges do not work there.
+    alone: bool,
 }
 
 impl Download<'_> {
@@ -129,6 +144,16 @@ impl Download<'_> {
         Ok(self.ingest.is_some())
     }
 
+    /// Keeps what a later try can go on from, and nothing else.
+    fn clear_up(&mut self, error: &RegistryError) -> Result<(), RegistryError> {
+        let is_wrong = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Protocol);
+        match self.ingest.take() {
+            Some(ingest) if is_wrong || ingest.offset() == 0 => Ok(ingest.discard()?),
+            // It is locked while it is open, and a later try may be another process's.
+            _ => Ok(()),
+        }
+    }
+
     /// Bytes that are here.
     fn offset(&self) -> u64 {
         self.ingest.as_ref().map_or(0, Ingest::offset)
@@ -139,18 +164,53 @@ impl Download<'_> {
         let offset = self.offset();
         if offset < self.descriptor.size || self.descriptor.size == 0 {
             let context = Context::new(endpoint, self.object);
-            let response = self.ask(&context, offset).await?;
-            let skip = match already_here(&response, offset) {
-                Ok(skip) => skip,
-                Err(detail) => {
-                    self.restart()?;
-                    return Err(Failure::soon(context.corrupt(detail)));
+            match self.segments(endpoint, offset).await? {
+                Some(Answer::Segments(segments)) => self.receive(&context, Flow::Many(segments)).await?,
+                Some(Answer::Whole(response)) => self.take(&context, response, offset).await?,
+                None => {
+                    let response = self.ask(&context, offset).await?;
+                    self.take(&context, response, offset).await?;
                 }
-            };
-            self.receive(&context, response, skip).await?;
+            }
         }
         let Some(ingest) = self.ingest.take() else { return Ok(()) };
         self.commit(endpoint, ingest).await
+    }
+
+    /// Asks for the first segment of what is missing, where it is worth several.
+    async fn segments(&mut self, endpoint: &Endpoint, offset: u64) -> Result<Option<Answer>, Failure> {
+        let (size, segment) = (self.descriptor.size, self.client.config.segment_bytes);
+        if self.alone || !segments::is_worth(size - offset, segment) {
+            return Ok(None);
+        }
+        let source = Source {
+            client: self.client.clone(),
+            endpoint: Arc::new(endpoint.clone()),
+            tail: format!("blobs/{}", self.descriptor.digest),
+            object: self.object.into(),
+        };
+        let range = segments::segment_at(offset, size, segment);
+        let response = source.ask(&range).await?;
+        if segments::holds(&response, &range) {
+            let first = (range, response);
+            return Ok(Some(Answer::Segments(Box::new(Segments::new(source, first, size, segment)))));
+        }
+        self.alone = true;
+        Ok((response.status() == StatusCode::OK).then_some(Answer::Whole(response)))
+    }
+
+    /// Takes the answer to a request for everything behind `offset`.
+    async fn take(&mut self, context: &Context<'_>, response: Response, offset: u64) -> Result<(), Failure> {
+        match already_here(&response, offset) {
+            Ok(skip) => {
+                let body = self.client.transport.body(response);
+                self.receive(context, Flow::One { body, skip }).await
+            }
+            Err(detail) => {
+                self.restart()?;
+                Err(Failure::soon(context.corrupt(detail)))
+            }
+        }
     }
 
     async fn ask(&self, context: &Context<'_>, offset: u64) -> Result<Response, Failure> {
@@ -167,13 +227,12 @@ impl Download<'_> {
 
     /// Moves the body to the disk, where a thread of its own hashes and writes. Never more than the blob's size
     /// is written; what is whole and yet did not end well is not believed.
-    async fn receive(&mut self, context: &Context<'_>, response: Response, skip: u64) -> Result<(), Failure> {
+    async fn receive(&mut self, context: &Context<'_>, mut flow: Flow) -> Result<(), Failure> {
         let Some(ingest) = self.ingest.take() else { return Ok(()) };
         let room = self.descriptor.size - ingest.offset();
-        let mut body = self.client.transport.body(response);
         let (queue, chunks) = mpsc::channel(QUEUE);
         let writer = tokio::task::spawn_blocking(move || write(ingest, chunks));
-        let came = self.pump(context, &mut body, skip, room, &queue).await;
+        let came = self.pump(context, &mut flow, room, &queue).await;
         drop(queue);
         let written =
             writer.await.map_err(|_| RegistryError::Cancelled { object: self.object.to_owned() })?;
@@ -191,17 +250,21 @@ impl Download<'_> {
     }
 
     async fn pump(
-        &self,
+        &mut self,
         context: &Context<'_>,
-        body: &mut Body,
-        mut skip: u64,
+        flow: &mut Flow,
         mut room: u64,
         queue: &mpsc::Sender<Bytes>,
     ) -> Result<(), Failure> {
-        while let Some(mut chunk) = body.chunk().await.map_err(|broken| context.broken(broken))? {
-            let known = skip.min(chunk.len() as u64);
-            skip -= known;
-            let _ = chunk.split_to(usize::try_from(known).unwrap_or(chunk.len()));
+        loop {
+            let chunk = match flow.next(context).await? {
+                Piece::Bytes(chunk) => chunk,
+                Piece::End => break,
+                Piece::NoRanges => {
+                    self.alone = true;
+                    return Err(Failure::soon(context.corrupt("other ranges than were asked for".into())));
+                }
+            };
             let length = chunk.len() as u64;
             if length > room {
                 let detail = format!("more than its {} bytes", self.descriptor.size);
@@ -228,6 +291,37 @@ impl Download<'_> {
             }
             other => Ok(other?),
         }
+    }
+}
+
+/// What asking for the first segment came to.
+enum Answer {
+    Segments(Box<Segments>),
+    /// The whole blob: the server knows no ranges.
+    Whole(Response),
+}
+
+/// Where the bytes come from.
+enum Flow {
+    /// One answer, whose first bytes are here already.
+    One { body: Body, skip: u64 },
+    /// Several, side by side.
+    Many(Box<Segments>),
+}
+
+impl Flow {
+    async fn next(&mut self, context: &Context<'_>) -> Result<Piece, Failure> {
+        let (body, skip) = match self {
+            Self::Many(segments) => return segments.next().await,
+            Self::One { body, skip } => (body, skip),
+        };
+        let Some(mut chunk) = body.chunk().await.map_err(|broken| context.broken(broken))? else {
+            return Ok(Piece::End);
+        };
+        let known = (*skip).min(chunk.len() as u64);
+        *skip -= known;
+        let _ = chunk.split_to(usize::try_from(known).unwrap_or(chunk.len()));
+        Ok(Piece::Bytes(chunk))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::limits::REDIRECTS;
 use crate::payload::Payload;
 use crate::retry::{Again, Failure};
-use crate::transport::Transport;
+use crate::transport::{About, Transport};
 
 /// How often one request renews its login before the refusal is believed.
 const RENEWALS: usize = 2;
@@ -31,6 +31,8 @@ pub struct Call<'a> {
     pub also: &'a [StatusCode],
     /// The bytes that the registry takes in before it answers: it gets time for them.
     pub committed: u64,
+    /// On a connection of its own, beside those that carry the same blob.
+    pub apart: bool,
 }
 
 impl<'a> Call<'a> {
@@ -45,6 +47,7 @@ impl<'a> Call<'a> {
             payload: Payload::None,
             also: &[],
             committed: 0,
+            apart: false,
         }
     }
 
@@ -64,6 +67,11 @@ impl<'a> Call<'a> {
     /// Says that the registry hashes and moves so many bytes before it answers.
     pub fn commits(self, bytes: u64) -> Self {
         Self { committed: bytes, ..self }
+    }
+
+    /// Asks for a connection of its own.
+    pub fn apart(self) -> Self {
+        Self { apart: true, ..self }
     }
 
     /// Adds statuses that are answers, not failures.
@@ -147,7 +155,8 @@ async fn follow(
     let mut crossed = Origin::of(&url) != home;
     for _ in 0..=REDIRECTS {
         let (request, pace) = call.request(&url, authorization.filter(|_| !crossed), !crossed);
-        let response = transport.send(request, pace.as_deref(), call.committed).await;
+        let about = About { pace: pace.as_deref(), committed: call.committed, apart: call.apart };
+        let response = transport.send(request, about).await;
         let response = response.map_err(|broken| call.context.at(&host_of(&url)).broken(broken))?;
         let Some(next) = redirect(call, &url, &response)? else { return Ok((response, crossed)) };
         crossed |= Origin::of(&next) != home;

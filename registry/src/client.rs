@@ -11,11 +11,8 @@ use crate::call::{Call, once};
 use crate::config::ClientConfig;
 use crate::endpoint::Endpoint;
 use crate::retry::{Failure, Tries};
-use crate::transport::{Broken, Transport};
+use crate::transport::{About, Broken, Transport};
 use crate::{RegistryError, Repository};
-
-/// How often a mirror is tried for one request.
-const MIRROR_TRIES: u32 = 2;
 
 /// A client of registries. Clones share connections, tokens and limits.
 ///
@@ -78,7 +75,8 @@ impl Client {
 
     /// True where nobody answers by TLS. Nothing about us is sent along.
     async fn is_plain(&self, endpoint: &Endpoint) -> bool {
-        let answer = self.transport.send(Request::new(Method::GET, endpoint.api.clone()), None, 0).await;
+        let answer =
+            self.transport.send(Request::new(Method::GET, endpoint.api.clone()), About::default()).await;
         matches!(answer, Err(Broken::Tls(_) | Broken::Connect(_) | Broken::Cut(_)))
     }
 
@@ -100,15 +98,14 @@ impl Client {
 
     /// The tries that an endpoint gets.
     pub(crate) fn tries(&self, endpoint: &Endpoint) -> Tries<'_> {
-        let tries = Tries::new(&self.config.retry);
-        if endpoint.mirror.is_some() { tries.at_most(MIRROR_TRIES) } else { tries }
+        Tries::at(endpoint, &self.config.retry)
     }
 }
 
 /// True where another place may serve what this one did not.
 pub(crate) fn falls_through(endpoint: &Endpoint, error: &RegistryError) -> bool {
-    use crate::ErrorKind::{Cancelled, Store, Usage};
-    endpoint.mirror.is_some() && !matches!(error.kind(), Cancelled | Store | Usage)
+    use crate::ErrorKind::{Cancelled, Settings, Store, Usage};
+    endpoint.mirror.is_some() && !matches!(error.kind(), Cancelled | Settings | Store | Usage)
 }
 
 /// Runs work that waits for the disk or a lock where it holds nobody up.

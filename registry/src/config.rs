@@ -33,6 +33,8 @@ pub struct ClientConfig {
     pub downloads: usize,
     /// How many blobs are sent at once.
     pub uploads: usize,
+    /// How many bytes of a large blob are asked for at once, by connections of their own; 0 asks by one request.
+    pub segment_bytes: u64,
     /// How many bytes of a blob go into one upload request. At most this much is sent again after a failure.
     pub chunk_bytes: u64,
 }
@@ -51,6 +53,7 @@ impl Default for ClientConfig {
             timeouts: Timeouts::default(),
             downloads: 6,
             uploads: 6,
+            segment_bytes: 8 << 20,
             chunk_bytes: 16 << 20,
         }
     }

@@ -69,6 +69,9 @@ impl<'a> Context<'a> {
         let (object, host) = (self.object.to_owned(), self.host());
         match broken {
             Broken::Tls(cause) => Failure::last(RegistryError::Tls { object, host, cause }),
+            Broken::Certificate(detail) => {
+                Failure::last(RegistryError::ClientCertificate { object, host, detail })
+            }
             Broken::Config(detail) => Failure::last(RegistryError::Config { host, detail }),
             Broken::Connect(cause) => Failure {
                 error: Box::new(RegistryError::Unreachable { object, host, cause }),
@@ -163,10 +166,21 @@ pub async fn read_document(
     time: Duration,
     context: &Context<'_>,
 ) -> Result<Vec<u8>, Failure> {
+    let read = read_at_most(transport, response, limit, time, context).await?;
+    read.ok_or_else(|| Failure::last(context.protocol(&format!("it is larger than {limit} bytes"))))
+}
+
+/// The same; nothing where it is larger than `limit` bytes, of which no more are read than one piece.
+pub async fn read_at_most(
+    transport: &Transport,
+    response: Response,
+    limit: u64,
+    time: Duration,
+    context: &Context<'_>,
+) -> Result<Option<Vec<u8>>, Failure> {
     check_encoding(response.headers(), context)?;
-    let too_long = || Failure::last(context.protocol(&format!("it is larger than {limit} bytes")));
     if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_long());
+        return Ok(None);
     }
     let mut body = transport.body(response);
     let mut bytes = Vec::new();
@@ -174,15 +188,15 @@ pub async fn read_document(
         while let Some(chunk) = body.chunk().await.map_err(|broken| context.broken(broken))? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() as u64 > limit {
-                return Err(too_long());
+                return Ok(None);
             }
         }
-        Ok(())
+        Ok::<_, Failure>(Some(()))
     };
     let slow =
         || context.broken(Broken::Stalled(format!("it did not come whole within {} s", time.as_secs())));
-    tokio::time::timeout(time, reading).await.map_err(|_| slow())??;
-    Ok(bytes)
+    let whole = tokio::time::timeout(time, reading).await.map_err(|_| slow())??;
+    Ok(whole.map(|()| bytes))
 }
 
 /// Encoded bytes have another digest than those that were asked for.

@@ -24,7 +24,7 @@ use crate::error::ErrorKind;
 use crate::limits::{DOWNLOAD_BYTES, REDIRECTS};
 use crate::retry::{Again, Failure, Tries, seconds};
 use crate::text::clean;
-use crate::transport::Broken;
+use crate::transport::{About, Broken};
 use crate::{Client, RegistryError, Secret};
 
 /// What to fetch.
@@ -111,7 +111,7 @@ impl Client {
         let mut url = at.url.clone();
         for _ in 0..=REDIRECTS {
             let request = at.request(wanted, &url);
-            let response = self.transport.send(request, None, 0).await.map_err(|b| at.broken(b))?;
+            let response = self.transport.send(request, About::default()).await.map_err(|b| at.broken(b))?;
             if !matches!(response.status().as_u16(), 301..=303 | 307 | 308) {
                 return Ok(response);
             }
@@ -257,8 +257,8 @@ impl Address {
 
     fn broken(&self, broken: Broken) -> Failure {
         let (kind, detail, again) = match broken {
-            Broken::Tls(cause) => (ErrorKind::Tls, cause, Again::Never),
-            Broken::Config(cause) => (ErrorKind::Usage, cause, Again::Never),
+            Broken::Tls(cause) | Broken::Certificate(cause) => (ErrorKind::Tls, cause, Again::Never),
+            Broken::Config(cause) => (ErrorKind::Settings, cause, Again::Never),
             Broken::Connect(cause) => (ErrorKind::Unreachable, cause, Again::Unlikely),
             Broken::Cut(cause) | Broken::Stalled(cause) => (ErrorKind::Unreachable, cause, Again::Soon),
         };

@@ -71,6 +71,18 @@ pub enum RegistryError {
         /// What the handshake said.
         cause: String,
     },
+    /// The registry wants to see a certificate of ours, or refuses the one it saw.
+    #[error(
+        "{host} does not let us ask for {object}: {detail}; put NAME.cert and NAME.key into certs.d/{host}, or name them as `client` in hosts.toml"
+    )]
+    ClientCertificate {
+        /// What was asked for.
+        object: String,
+        /// Host and port.
+        host: String,
+        /// What the handshake showed.
+        detail: String,
+    },
     /// Too many requests, still after waiting.
     #[error("{host} limits how often it is asked for {object}{detail}; {}", wait_hint(*wait, registry))]
     RateLimited {
@@ -151,6 +163,14 @@ pub enum RegistryError {
         /// What is wrong.
         detail: String,
     },
+    /// An image under the digest of another.
+    #[error("{target} cannot name an image whose digest is {digest}")]
+    OtherDigest {
+        /// The name.
+        target: String,
+        /// The image's digest.
+        digest: Digest,
+    },
     /// The user's settings forbid this registry.
     #[error("{name} is blocked by {by}; take the setting out to use it")]
     Blocked {
@@ -168,6 +188,14 @@ pub enum RegistryError {
         line: Option<usize>,
         /// What is wrong, and what to write instead.
         detail: String,
+    },
+    /// A failure that another request met before.
+    #[error("{message}")]
+    Again {
+        /// What it said.
+        message: String,
+        /// What sort of failure it is.
+        kind: ErrorKind,
     },
     /// A file at a URL could not be had.
     #[error("cannot fetch {url}: {detail}")]
@@ -230,13 +258,20 @@ pub enum ErrorKind {
     Protocol,
     /// Stopped.
     Cancelled,
-    /// Names, settings and credentials on this side.
+    /// Names on this side.
     Usage,
+    /// Settings, credentials files and helpers on this side: the user's to correct.
+    Settings,
     /// The store.
     Store,
 }
 
 impl RegistryError {
+    /// The same failure, told to one more who waited for it.
+    pub fn again(&self) -> Self {
+        Self::Again { message: self.to_string(), kind: self.kind() }
+    }
+
     /// Which kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -244,19 +279,18 @@ impl RegistryError {
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Unreachable { .. } => ErrorKind::Unreachable,
-            Self::Tls { .. } => ErrorKind::Tls,
+            Self::Tls { .. } | Self::ClientCertificate { .. } => ErrorKind::Tls,
             Self::RateLimited { .. } => ErrorKind::RateLimited,
             Self::Server { .. } => ErrorKind::Server,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Protocol { .. } => ErrorKind::Protocol,
             Self::Cancelled { .. } => ErrorKind::Cancelled,
             Self::Blocked { .. } => ErrorKind::Denied,
-            Self::Config { .. }
-            | Self::Settings { .. }
-            | Self::AuthFile { .. }
-            | Self::Helper(_)
-            | Self::Reference(_) => ErrorKind::Usage,
-            Self::Download { kind, .. } => *kind,
+            Self::Config { .. } | Self::Settings { .. } | Self::AuthFile { .. } | Self::Helper(_) => {
+                ErrorKind::Settings
+            }
+            Self::OtherDigest { .. } | Self::Reference(_) => ErrorKind::Usage,
+            Self::Download { kind, .. } | Self::Again { kind, .. } => *kind,
             Self::Store(_) => ErrorKind::Store,
         }
     }

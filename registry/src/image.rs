@@ -1,16 +1,18 @@
-//! From a name to an image: index, manifest and configuration, checked and kept. Layers are left where they are
+//! From a name to an image: index, manifest and configuration, checked and then kept, all of them or none. Layers are left where they are
 //! until someone wants them ([`Client::fetch_blobs`]).
 
 use std::collections::HashSet;
 
-use forge_store::{Blobs, Descriptor, ImageConfig, Manifest, Platform, media_type};
+use forge_store::{Blobs, Descriptor, Digest, ImageConfig, Manifest, Platform, media_type};
+use reqwest::Method;
 
-use crate::client::blocking;
-use crate::context::Context;
+use crate::call::Call;
+use crate::client::{blocking, falls_through};
+use crate::context::{Context, read_at_most};
 use crate::endpoint::Endpoint;
-use crate::limits::{CONFIG_BYTES, INDEX_DEPTH};
+use crate::limits::{CONFIG_BYTES, DOCUMENTS_BYTES, INDEX_DEPTH};
 use crate::manifest::Resolved;
-use crate::progress::silent;
+use crate::retry::Failure;
 use crate::{Client, Document, Reference, RegistryError, Repository, json, platform};
 
 /// An image without its layers. All documents named here are in the store.
@@ -42,9 +44,12 @@ impl Client {
     ) -> Result<PulledImage, RegistryError> {
         let root = self.resolve(reference, Some(blobs)).await?;
         let root_descriptor = root.descriptor.clone();
-        let (descriptor, manifest) = self.descend(reference, root, wanted, blobs).await?;
+        let mut documents = Documents::default();
+        let (descriptor, manifest) = self.descend(reference, root, wanted, blobs, &mut documents).await?;
         let repository = reference.repository();
         let (config_bytes, config) = self.fetch_config(repository, &manifest, blobs).await?;
+        documents.add(config_bytes.clone());
+        documents.keep(blobs).await?;
         remember_source(repository, &manifest, blobs).await?;
         Ok(PulledImage {
             root: root_descriptor,
@@ -69,53 +74,68 @@ impl Client {
     ) -> Result<Descriptor, RegistryError> {
         let repository = reference.repository();
         let root = self.resolve(reference, Some(blobs)).await?;
+        let mut documents = Documents::default();
         if let Some(wanted) = wanted {
-            let (descriptor, manifest) = self.descend(reference, root, wanted, blobs).await?;
+            let (descriptor, manifest) = self.descend(reference, root, wanted, blobs, &mut documents).await?;
+            documents.keep(blobs).await?;
             remember_source(repository, &manifest, blobs).await?;
             return Ok(descriptor);
         }
         let descriptor = root.descriptor.clone();
         let mut seen = HashSet::from([descriptor.digest]);
-        let mut todo = vec![(root, 0)];
-        while let Some((at, depth)) = todo.pop() {
-            keep(&at, blobs).await?;
-            let index = match &at.document {
-                Document::Manifest(manifest) => {
-                    remember_source(repository, manifest, blobs).await?;
-                    continue;
-                }
-                Document::Index(_) if depth == INDEX_DEPTH => {
-                    return Err(self.too_deep(reference)?);
-                }
-                Document::Index(index) => index,
-            };
-            for child in index.manifests.iter().filter(|child| seen.insert(child.digest)) {
-                todo.push((self.fetch_manifest(repository, child, Some(blobs)).await?, depth + 1));
+        let (mut todo, mut manifests) = (Vec::new(), Vec::new());
+        let mut next = Some((root, 0));
+        while let Some((at, depth)) = next {
+            documents.add(at.bytes);
+            if documents.bytes > DOCUMENTS_BYTES {
+                return Err(self
+                    .refused(reference, &format!("its documents have more than {DOCUMENTS_BYTES} bytes"))?);
             }
+            match at.document {
+                Document::Manifest(manifest) => manifests.push(manifest),
+                Document::Index(_) if depth == INDEX_DEPTH => return Err(self.too_deep(reference)?),
+                Document::Index(index) => {
+                    let new = index.manifests.into_iter().filter(|child| seen.insert(child.digest));
+                    todo.extend(new.map(|child| (child, depth + 1)));
+                }
+            }
+            next = match todo.pop() {
+                Some((child, depth)) => {
+                    Some((self.fetch_manifest(repository, &child, Some(blobs)).await?, depth))
+                }
+                None => None,
+            };
+        }
+        documents.keep(blobs).await?;
+        for manifest in &manifests {
+            remember_source(repository, manifest, blobs).await?;
         }
         Ok(descriptor)
     }
 
     fn too_deep(&self, reference: &Reference) -> Result<RegistryError, RegistryError> {
-        let endpoint = Endpoint::of(&self.config, reference.repository())?;
-        let object = reference.canonical();
-        let detail = format!("its indexes nest deeper than {INDEX_DEPTH}, or in a circle");
-        Ok(Context::new(&endpoint, &object).protocol(&detail))
+        self.refused(reference, &format!("its indexes nest deeper than {INDEX_DEPTH}, or in a circle"))
     }
 
-    /// Goes from a document down to the manifest for the platform, keeping each on the way.
+    fn refused(&self, reference: &Reference, detail: &str) -> Result<RegistryError, RegistryError> {
+        let endpoint = Endpoint::of(&self.config, reference.repository())?;
+        Ok(Context::new(&endpoint, &reference.canonical()).protocol(detail))
+    }
+
+    /// Goes from a document down to the manifest for the platform, by way of `documents`.
     async fn descend(
         &self,
         reference: &Reference,
         root: Resolved,
         wanted: &Platform,
         blobs: &Blobs,
+        documents: &mut Documents,
     ) -> Result<(Descriptor, Manifest), RegistryError> {
         let repository = reference.repository();
         let mut seen = HashSet::new();
         let mut at = root;
         for _ in 0..=INDEX_DEPTH {
-            keep(&at, blobs).await?;
+            documents.add(at.bytes);
             let index = match at.document {
                 Document::Manifest(manifest) => return Ok((at.descriptor, manifest)),
                 Document::Index(index) => index,
@@ -153,12 +173,90 @@ impl Client {
         if descriptor.size > CONFIG_BYTES {
             return Err(context.protocol(&format!("it is larger than {CONFIG_BYTES} bytes")));
         }
-        self.fetch_blob(repository, descriptor, blobs, &silent()).await?;
         let (reader, digest) = (blobs.clone(), descriptor.digest);
-        let bytes = blocking(&object, move || reader.read(&digest, CONFIG_BYTES)).await?;
-        let bytes = bytes.ok_or(forge_store::StoreError::MissingBlob(digest))?;
+        let here = blocking(&object, move || match reader.read(&digest, CONFIG_BYTES) {
+            // A damaged blob was dropped by the store: it is fetched anew.
+            Err(forge_store::StoreError::Corrupt { .. }) => Ok(None),
+            other => other,
+        });
+        let bytes = match here.await? {
+            Some(bytes) => bytes,
+            None => self.small_blob(repository, descriptor, &object).await?,
+        };
         let config = read_config(&bytes, manifest).map_err(|reason| context.protocol(&reason))?;
         Ok((bytes, config))
+    }
+
+    /// A blob that is read before it is kept; mirrors first.
+    async fn small_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        object: &str,
+    ) -> Result<Vec<u8>, RegistryError> {
+        for endpoint in self.endpoints(repository).await? {
+            match self.small_blob_at(&endpoint, descriptor, object).await {
+                Err(e) if falls_through(&endpoint, &e) => {}
+                other => return other,
+            }
+        }
+        // Never here: the registry itself is the last of them, and its word is final.
+        Err(RegistryError::Cancelled { object: object.to_owned() })
+    }
+
+    async fn small_blob_at(
+        &self,
+        endpoint: &Endpoint,
+        descriptor: &Descriptor,
+        object: &str,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let scopes = [endpoint.scope("pull")];
+        let url = endpoint.url(&format!("blobs/{}", descriptor.digest));
+        let call = Call::new(Context::new(endpoint, object), Method::GET, url, &scopes);
+        let mut tries = self.tries(endpoint);
+        loop {
+            match self.small_blob_once(&call, descriptor).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(failure) => tries.wait(failure).await?,
+            }
+        }
+    }
+
+    async fn small_blob_once(&self, call: &Call<'_>, descriptor: &Descriptor) -> Result<Vec<u8>, Failure> {
+        let (context, time) = (&call.context, self.config.timeouts.document);
+        let response = self.once(call).await?;
+        let bytes = read_at_most(&self.transport, response, descriptor.size, time, context).await?;
+        let wrong = |detail: String| Failure::soon(context.corrupt(detail));
+        match bytes {
+            None => Err(wrong(format!("more than its {} bytes", descriptor.size))),
+            Some(bytes) if bytes.len() as u64 != descriptor.size => {
+                Err(wrong(format!("{} bytes instead of {}", bytes.len(), descriptor.size)))
+            }
+            Some(bytes) if Digest::of(&bytes) != descriptor.digest => {
+                Err(wrong(format!("its bytes hash to {}", Digest::of(&bytes))))
+            }
+            Some(bytes) => Ok(bytes),
+        }
+    }
+}
+
+/// Documents that belong together: kept once all are good.
+#[derive(Default)]
+struct Documents {
+    all: Vec<Vec<u8>>,
+    bytes: u64,
+}
+
+impl Documents {
+    fn add(&mut self, document: Vec<u8>) {
+        self.bytes += document.len() as u64;
+        self.all.push(document);
+    }
+
+    async fn keep(self, blobs: &Blobs) -> Result<(), RegistryError> {
+        let blobs = blobs.clone();
+        let keep = move || self.all.iter().try_for_each(|document| blobs.put(document).map(drop));
+        blocking("an image's documents", keep).await
     }
 }
 
@@ -171,11 +269,6 @@ fn read_config(bytes: &[u8], manifest: &Manifest) -> Result<ImageConfig, String>
         return Err(format!("it has {ids} DiffIDs for {layers} layers"));
     }
     Ok(config)
-}
-
-async fn keep(resolved: &Resolved, blobs: &Blobs) -> Result<(), RegistryError> {
-    let (blobs, bytes) = (blobs.clone(), resolved.bytes.clone());
-    blocking("a manifest", move || blobs.put(&bytes)).await.map(drop)
 }
 
 /// A registry that serves a manifest has its blobs: they can be mounted from there, without being fetched first.

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const MANIFEST_BYTES: u64 = 16 << 20;
 /// The largest image configuration, in bytes.
 pub const CONFIG_BYTES: u64 = 16 << 20;
+/// The most bytes that all documents of an index may have together.
+pub const DOCUMENTS_BYTES: u64 = 256 << 20;
 /// The largest answer of a token server or list of tags, in bytes.
 pub const ANSWER_BYTES: u64 = 1 << 20;
 /// How much of an error's body is read, in bytes.

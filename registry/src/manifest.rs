@@ -17,7 +17,7 @@ use crate::{Client, Document, Reference, RegistryError, Repository};
 
 /// The document types that are asked for. Old ones (`…manifest.v1+prettyjws`) are not, but some registries send
 /// them all the same.
-const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 

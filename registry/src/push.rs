@@ -1,6 +1,7 @@
 //! Images on their way out of the store.
 //!
-//! Order: layers, configurations, manifests, tag. What the registry has is not sent; what it has in another
+//! Order: layers, configurations, manifests, tag. What the registry has is not sent, be it blob or manifest: it is
+//! asked for all of them at once, by HEAD; what it has in another
 //! repository is mounted from there; a blob that is not even here is fetched from where it came from. So an
 //! image on top of a large base is pushed without the base ever being unpacked, or held.
 
@@ -9,8 +10,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 use forge_store::{Blobs, Descriptor, Digest, Manifest, MediaType, StoreError, media_type};
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, StatusCode};
 
 use crate::call::Call;
@@ -18,8 +20,9 @@ use crate::client::blocking;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::limits::MANIFEST_BYTES;
-use crate::manifest::claimed_digest;
+use crate::manifest::{ACCEPTED, claimed_digest};
 use crate::payload::Payload;
+use crate::retry::Failure;
 use crate::sending::Sending;
 use crate::upload::{Begun, Peer};
 use crate::{Client, Document, ErrorKind, Progress, Reference, RegistryError, Repository};
@@ -51,6 +54,8 @@ pub(crate) struct Push<'a> {
 struct Put {
     descriptor: Descriptor,
     bytes: Vec<u8>,
+    /// What it is called there: its digest, or the tag.
+    locator: String,
 }
 
 impl Client {
@@ -72,16 +77,20 @@ impl Client {
         let repository = target.repository();
         let push = Push { client: self, endpoint, repository, scopes, blobs, options, progress };
         push.check_target(target, root)?;
-        let (puts, manifests) = push.collect(root).await?;
+        let (puts, manifests) = push.collect(root, target).await?;
         let layers = manifests.iter().flat_map(|manifest| manifest.layers.iter()).filter(|d| push.is_sent(d));
         let configs = manifests.iter().map(|manifest| &manifest.config);
-        let missing = push.missing(layers.chain(configs.clone())).await?;
+        let (missing, puts) =
+            try_join(push.missing(layers.chain(configs.clone())), push.not_there(puts)).await?;
         let configs: HashSet<Digest> = configs.map(|config| config.digest).collect();
         let (configs, layers): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|d| configs.contains(&d.digest));
         push.send_all(layers).await?;
         push.send_all(configs).await?;
-        push.put_all(target, puts).await
+        for put in &puts {
+            push.put(put).await?;
+        }
+        Ok(root.clone())
     }
 
     /// Brings those blobs into a repository that it lacks; nothing there refers to them yet.
@@ -107,24 +116,40 @@ impl Client {
         scopes: &[String],
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        const NO: &[StatusCode] = &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
-        let url = context.endpoint.url(&format!("blobs/{digest}"));
-        let call = Call::new(context, Method::HEAD, url, scopes).also(NO);
-        Ok(self.call(&call).await?.status().is_success())
+        Ok(self.call(&blob_question(context, scopes, digest)).await?.status().is_success())
     }
+
+    /// The same by one try, for those who try again themselves.
+    pub(crate) async fn has_blob_once(
+        &self,
+        context: Context<'_>,
+        scopes: &[String],
+        digest: &Digest,
+    ) -> Result<bool, Failure> {
+        Ok(self.once(&blob_question(context, scopes, digest)).await?.status().is_success())
+    }
+}
+
+fn blob_question<'a>(context: Context<'a>, scopes: &'a [String], digest: &Digest) -> Call<'a> {
+    const NO: &[StatusCode] = &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+    let url = context.endpoint.url(&format!("blobs/{digest}"));
+    Call::new(context, Method::HEAD, url, scopes).also(NO)
 }
 
 impl Push<'_> {
     fn check_target(&self, target: &Reference, root: &Descriptor) -> Result<(), RegistryError> {
         if target.digest().is_some_and(|digest| *digest != root.digest) {
-            let detail = format!("{target} cannot name an image whose digest is {}", root.digest);
-            return Err(RegistryError::Config { host: self.endpoint.registry.clone(), detail });
+            return Err(RegistryError::OtherDigest { target: target.to_string(), digest: root.digest });
         }
         Ok(())
     }
 
     /// Reads the documents below `root`: those to put, leaves first, and the images among them.
-    async fn collect(&self, root: &Descriptor) -> Result<(Vec<Put>, Vec<Manifest>), RegistryError> {
+    async fn collect(
+        &self,
+        root: &Descriptor,
+        target: &Reference,
+    ) -> Result<(Vec<Put>, Vec<Manifest>), RegistryError> {
         let (mut puts, mut manifests) = (Vec::new(), Vec::new());
         let mut todo = vec![root.clone()];
         let mut seen = HashSet::new();
@@ -137,7 +162,9 @@ impl Push<'_> {
                 Document::Manifest(manifest) => manifests.push(manifest),
                 Document::Index(index) => todo.extend(index.manifests.iter().cloned()),
             }
-            puts.push(Put { descriptor, bytes });
+            let tag = target.tag().filter(|_| descriptor.digest == root.digest);
+            let locator = tag.map_or_else(|| descriptor.digest.to_string(), str::to_owned);
+            puts.push(Put { descriptor, bytes, locator });
         }
         // An index came before what it names: the registry wants it after.
         puts.reverse();
@@ -190,6 +217,33 @@ impl Push<'_> {
         }
         let answers: Vec<_> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Those documents that the repository does not have under their names, in their order.
+    async fn not_there(&self, puts: Vec<Put>) -> Result<Vec<Put>, RegistryError> {
+        let mut questions = Vec::new();
+        for put in puts {
+            questions.push(self.unless_there(put));
+        }
+        let answers: Vec<_> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// The document, unless its name stands for it there. Who may not ask, or is not told, puts it.
+    async fn unless_there(&self, put: Put) -> Result<Option<Put>, RegistryError> {
+        const UNKNOWN: &[StatusCode] = &[
+            StatusCode::BAD_REQUEST,
+            StatusCode::FORBIDDEN,
+            StatusCode::NOT_FOUND,
+            StatusCode::METHOD_NOT_ALLOWED,
+            StatusCode::NOT_IMPLEMENTED,
+        ];
+        let object = format!("manifest {} of {}", put.descriptor.digest, self.repository);
+        let url = self.endpoint.url(&format!("manifests/{}", put.locator));
+        let call = Call::new(Context::new(&self.endpoint, &object), Method::HEAD, url, &self.scopes);
+        let answer = self.client.call(&call.header(ACCEPT, ACCEPTED).also(UNKNOWN)).await?;
+        let stands_for = claimed_digest(answer.headers()).filter(|_| answer.status().is_success());
+        Ok((stands_for != Some(put.descriptor.digest)).then_some(put))
     }
 
     /// The blob, if the repository lacks it.
@@ -287,23 +341,10 @@ impl Push<'_> {
         Err(StoreError::Corrupt { object: format!("blob {}", descriptor.digest), detail }.into())
     }
 
-    /// Puts the documents, leaves first; the last is the root and gets the tag.
-    async fn put_all(&self, target: &Reference, mut puts: Vec<Put>) -> Result<Descriptor, RegistryError> {
-        let Some(root) = puts.pop() else {
-            return Err(RegistryError::Cancelled { object: target.canonical() });
-        };
-        for put in &puts {
-            self.put(put, &put.descriptor.digest.to_string()).await?;
-        }
-        let locator = target.tag().map_or_else(|| root.descriptor.digest.to_string(), str::to_owned);
-        self.put(&root, &locator).await?;
-        Ok(root.descriptor)
-    }
-
-    async fn put(&self, put: &Put, locator: &str) -> Result<(), RegistryError> {
+    async fn put(&self, put: &Put) -> Result<(), RegistryError> {
         let object = format!("manifest {} as {}", put.descriptor.digest, self.repository.familiar());
         let context = Context::new(&self.endpoint, &object);
-        let url = self.endpoint.url(&format!("manifests/{locator}"));
+        let url = self.endpoint.url(&format!("manifests/{}", put.locator));
         let call = Call::new(context, Method::PUT, url, &self.scopes)
             .header(CONTENT_TYPE, put.descriptor.media_type.to_string())
             .payload(Payload::Bytes(put.bytes.clone().into()));

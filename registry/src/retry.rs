@@ -7,6 +7,10 @@ use jiff::fmt::rfc2822;
 
 use crate::RegistryError;
 use crate::config::RetryPolicy;
+use crate::endpoint::Endpoint;
+
+/// How often a mirror is tried for one request.
+const MIRROR_TRIES: u32 = 2;
 
 /// A try that failed: why, and whether another may help.
 #[derive(Debug)]
@@ -58,9 +62,11 @@ impl<'a> Tries<'a> {
         Self { policy, limit: policy.tries.max(1), failed: 0 }
     }
 
-    /// Fewer tries: for a mirror, which is not worth waiting for.
-    pub fn at_most(self, tries: u32) -> Self {
-        Self { limit: self.limit.min(tries), ..self }
+    /// The tries that an endpoint gets: a mirror is not worth waiting for.
+    pub fn at(endpoint: &Endpoint, policy: &'a RetryPolicy) -> Self {
+        let tries = Self::new(policy);
+        let limit = if endpoint.mirror.is_some() { tries.limit.min(MIRROR_TRIES) } else { tries.limit };
+        Self { limit, ..tries }
     }
 
     /// Something was achieved: the count begins anew.

@@ -77,8 +77,11 @@ impl Sending<'_> {
         if let Some(open) = session.as_mut().filter(|open| open.standing != Standing::Sure) {
             peer.make_sure(open).await?;
             if open.standing == Standing::Lost || open.offset > self.descriptor.size {
+                open.standing = Standing::Lost;
+                let is_there =
+                    peer.client.has_blob_once(peer.context, peer.scopes, &self.descriptor.digest).await?;
                 *session = None;
-                if peer.client.has_blob(peer.context, peer.scopes, &self.descriptor.digest).await? {
+                if is_there {
                     return Ok(());
                 }
             }

@@ -17,7 +17,7 @@ use crate::context::{Context, read_document};
 use crate::endpoint::Endpoint;
 use crate::limits::ANSWER_BYTES;
 use crate::retry::Failure;
-use crate::transport::Transport;
+use crate::transport::{About, Transport};
 use crate::{Credential, Secret};
 
 /// How long a token lasts where the server does not say.
@@ -95,7 +95,8 @@ pub async fn fetch(
     let host = host_of(&server.realm);
     let secrets: Vec<String> = credential.iter().map(|credential| credential.secret().to_owned()).collect();
     let context = context.at(&host).keeping(&secrets);
-    let response = transport.send(request, None, 0).await.map_err(|broken| context.broken(broken))?;
+    let response =
+        transport.send(request, About::default()).await.map_err(|broken| context.broken(broken))?;
     if !response.status().is_success() {
         return Err(context.judge(transport, response).await);
     }

@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Certificate, ClientBuilder, Identity, NoProxy, Proxy, Request, Response, Url};
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::address::host_of;
+use crate::address::{host_of, is_loopback};
 use crate::config::{ClientConfig, HostConfig};
+use crate::handshake::{self, Refusal};
 use crate::limits::{COMMITTED_PER_SECOND, MIN_BYTES_PER_IDLE_PERIOD};
 use crate::reference::api_host;
 use crate::text::clean;
@@ -25,6 +27,8 @@ use crate::text::clean;
 pub enum Broken {
     /// The other side could not prove who it is, or speaks no TLS that we do.
     Tls(String),
+    /// The other side wants to see a certificate of ours, or not this one.
+    Certificate(String),
     /// Nobody there.
     Connect(String),
     /// Cut in the middle.
@@ -40,39 +44,79 @@ pub struct Transport {
     config: Arc<ClientConfig>,
     /// By the host whose settings they have; `None` for the hosts without.
     clients: Mutex<HashMap<Kind, reqwest::Client>>,
+    /// What hosts that broke off were found to want.
+    refusals: Mutex<HashMap<String, Arc<OnceCell<Option<Refusal>>>>>,
+}
+
+/// What is known of a request beforehand.
+#[derive(Clone, Copy, Default)]
+pub struct About<'a> {
+    /// The progress of its body, where it has one.
+    pub pace: Option<&'a Pace>,
+    /// Bytes that the other side hashes and moves before it answers.
+    pub committed: u64,
+    /// On a connection of its own. HTTP/2 would carry it on the one that is there.
+    pub apart: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Kind {
     Plain,
-    Tls(Option<String>),
+    Tls { host: Option<String>, apart: bool },
 }
 
 impl Transport {
     pub fn new(config: Arc<ClientConfig>) -> Self {
-        Self { config, clients: Mutex::default() }
+        Self { config, clients: Mutex::default(), refusals: Mutex::default() }
     }
 
     /// Sends one request and waits for the head of its answer.
-    ///
-    /// `pace` is the progress of the request's body, where it has one; `committed` are the bytes that the other
-    /// side hashes and moves before it answers.
-    pub async fn send(
-        &self,
-        request: Request,
-        pace: Option<&Pace>,
-        committed: u64,
-    ) -> Result<Response, Broken> {
-        let client = self.client(request.url())?;
+    pub async fn send(&self, request: Request, about: About<'_>) -> Result<Response, Broken> {
+        let client = self.client(request.url(), about.apart)?;
+        let url = request.url().clone();
         let sending = client.execute(request);
         let idle = self.config.timeouts.idle;
-        let work = Duration::from_secs(committed / COMMITTED_PER_SECOND);
+        let work = Duration::from_secs(about.committed / COMMITTED_PER_SECOND);
         let patience = idle + work.min(self.config.timeouts.commit);
-        let answer = match pace {
+        let answer = match about.pace {
             None => timeout(patience, sending).await.map_err(|_| silent(patience))?,
             Some(pace) => pace.watch(sending, idle, patience).await?,
         };
-        answer.map_err(|e| broken(&e))
+        match answer {
+            Ok(response) => Ok(response),
+            Err(e) => Err(self.explained(&url, broken(&e)).await),
+        }
+    }
+
+    /// A server that wants a certificate of ours and gets none breaks off like a bad network does, and no try helps:
+    /// it is asked, once.
+    async fn explained(&self, url: &Url, broken: Broken) -> Broken {
+        let host = host_of(url);
+        let (Broken::Cut(was) | Broken::Tls(was)) = &broken else { return broken };
+        // Through a proxy, the handshake would have to be, too.
+        let is_direct = self.config.proxies.https.is_none() || is_loopback(&host);
+        if url.scheme() != "https" || !is_direct {
+            return broken;
+        }
+        let known = {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            refusals.entry(host).or_default().clone()
+        };
+        let identity = self.own(url).and_then(|(_, config)| config.identity.clone());
+        let limit = self.config.timeouts.connect.min(self.config.timeouts.idle);
+        match known.get_or_init(|| handshake::refusal(url, identity.as_deref(), limit)).await {
+            Some(refusal) => Broken::Certificate(refusal.tell(was)),
+            None => broken,
+        }
+    }
+
+    /// The settings of a host that speak of TLS.
+    fn own(&self, url: &Url) -> Option<(&String, &HostConfig)> {
+        let host = host_of(url);
+        self.config
+            .hosts
+            .iter()
+            .find(|(name, config)| api_host(name).eq_ignore_ascii_case(&host) && config.speaks_of_tls())
     }
 
     /// The body of an answer.
@@ -80,13 +124,10 @@ impl Transport {
         Body { response, idle: self.config.timeouts.idle, waited: Duration::ZERO, got: 0 }
     }
 
-    fn client(&self, url: &Url) -> Result<reqwest::Client, Broken> {
-        let host = host_of(url);
-        let own = self.config.hosts.iter().find(|(name, host_config)| {
-            api_host(name).eq_ignore_ascii_case(&host) && host_config.speaks_of_tls()
-        });
+    fn client(&self, url: &Url, apart: bool) -> Result<reqwest::Client, Broken> {
+        let own = self.own(url);
         let kind = match (url.scheme(), own) {
-            ("https", own) => Kind::Tls(own.map(|(name, _)| name.clone())),
+            ("https", own) => Kind::Tls { host: own.map(|(name, _)| name.clone()), apart },
             _ => Kind::Plain,
         };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,8 +137,9 @@ impl Transport {
         let builder = match kind {
             // No roots at all: this client must never be able to trust anyone.
             Kind::Plain => self.builder()?.tls_certs_only([]),
-            Kind::Tls(_) => self.with_tls(own.map(|(_, host_config)| host_config))?,
+            Kind::Tls { .. } => self.with_tls(own.map(|(_, host_config)| host_config))?,
         };
+        let builder = if apart { builder.http1_only() } else { builder };
         let client = builder.build().map_err(|e| Broken::Tls(no_roots(&deepest(&e))))?;
         clients.insert(kind, client.clone());
         Ok(client)

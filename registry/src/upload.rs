@@ -301,7 +301,7 @@ impl Upload {
                 Err(failure) => failure,
             };
             // The answer to a PUT that worked may have been lost.
-            if self.client.has_blob(peer.context, &self.scopes, digest).await.unwrap_or(false) {
+            if self.client.has_blob_once(peer.context, &self.scopes, digest).await.unwrap_or(false) {
                 return Ok(());
             }
             tries.wait(failure).await?;

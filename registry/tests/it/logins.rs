@@ -66,15 +66,7 @@ async fn expired_tokens_are_renewed_and_the_push_goes_on() {
     assert!(fake.has("pushed", &made));
     let sent = (made.layers[0].len() + made.config_bytes.len()) as u64;
     assert_eq!(fake.state().received, sent, "no chunk was taken twice");
-    assert_eq!(
-        fake.count("POST", "/uploads/"),
-        2 + fake
-            .state()
-            .log
-            .iter()
-            .filter(|r| r.method == "POST" && r.body.is_empty() && r.header("authorization").is_none())
-            .count()
-    );
+    assert_eq!(fake.state().sessions, 2, "one for each blob");
     let asked = asked.lock().unwrap();
     assert!(asked.len() >= 4, "{} tokens", asked.len());
     assert!(asked.iter().all(|r| r.param("scope") == Some("repository:pushed:pull,push")));

@@ -1,95 +1,11 @@
 //! TLS: whom to trust, and how to say that someone is not to be trusted.
 
-use std::fs;
-
 use forge_registry::{Client, ClientConfig, ErrorKind, HostConfig, PushOptions, Reference, progress};
-use tempfile::TempDir;
 
+use crate::support::authority::Authority;
 use crate::support::docker::DockerRegistry;
 use crate::support::image::image;
-use crate::support::{TestStore, quick, run};
-
-/// A certificate authority made for one test.
-struct Authority {
-    dir: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let authority = Self { dir };
-        let (key, cert) = (authority.path("ca.key"), authority.path("ca.pem"));
-        let subject =
-            ["-subj", "/CN=test authority", "-days", "2", "-addext", "basicConstraints=critical,CA:TRUE"];
-        let make = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-keyout",
-            &key,
-            "-out",
-            &cert,
-        ];
-        run("openssl", &[&make[..], &subject[..]].concat());
-        authority
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn pem(&self) -> Vec<u8> {
-        fs::read(self.path("ca.pem")).unwrap()
-    }
-
-    /// A certificate and its key for these names; valid from yesterday until so many days after that.
-    fn issue(&self, names: &str, expired: bool) -> (String, String) {
-        let (key, request, cert, extensions) =
-            (self.path("key"), self.path("csr"), self.path("cert"), self.path("ext"));
-        fs::write(&extensions, format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n")).unwrap();
-        run(
-            "openssl",
-            &[
-                "req",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-keyout",
-                &key,
-                "-out",
-                &request,
-                "-subj",
-                "/CN=server",
-            ],
-        );
-        let (ca, ca_key) = (self.path("ca.pem"), self.path("ca.key"));
-        let base = [
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            &ca,
-            "-CAkey",
-            &ca_key,
-            "-CAcreateserial",
-            "-out",
-            &cert,
-            "-extfile",
-            &extensions,
-        ];
-        // A negative number of days ends before it begins: expired.
-        let days = if expired { ["-days", "-1"] } else { ["-days", "2"] };
-        run("openssl", &[&base[..], &days[..]].concat());
-        (fs::read_to_string(cert).unwrap(), fs::read_to_string(key).unwrap())
-    }
-}
+use crate::support::{TestStore, quick};
 
 fn client(registry: &DockerRegistry, host: HostConfig) -> Client {
     Client::new(ClientConfig { hosts: [(registry.host(), host)].into(), ..quick() })
@@ -169,6 +85,6 @@ async fn certificates_that_are_none_are_told() {
     ] {
         let client = Client::new(ClientConfig { hosts: [("127.0.0.1:9".into(), host)].into(), ..quick() });
         let error = client.resolve(&"127.0.0.1:9/x".parse().unwrap(), None).await.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Usage | ErrorKind::Tls), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::Settings | ErrorKind::Tls), "{error}");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use forge_store::Digest;
+use tokio_rustls::TlsAcceptor;
 
 use super::http::{Handler, Reply, Request, Server, Trouble};
 use super::image::TestImage;
@@ -53,7 +54,8 @@ pub struct State {
     /// By repository and tag or digest: media type and bytes.
     pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     pub uploads: HashMap<u64, Vec<u8>>,
-    next_upload: u64,
+    /// Upload sessions that were opened.
+    pub sessions: u64,
     /// `METHOD path` of each request.
     pub log: Vec<Request>,
     /// Bytes of blobs that came in requests.
@@ -64,6 +66,8 @@ pub struct State {
     pub no_mounts: bool,
     /// Ignores `Range`.
     pub no_ranges: bool,
+    /// Names upload sessions relative to where they were opened.
+    pub relative_uploads: bool,
     /// Says no digest in answers to HEAD.
     pub no_digests: bool,
     planned: Vec<Option<Fault>>,
@@ -71,10 +75,14 @@ pub struct State {
 
 impl Fake {
     pub async fn start() -> Self {
-        let none: Arc<Plan> = Arc::new(|_, _| Fault::None);
-        let core = Core { state: Mutex::default(), plan: Mutex::new(none), guard: Mutex::default() };
-        let core = Arc::new(core);
+        let core = Arc::new(Core::new());
         Self { server: Server::start(core.clone()).await, core }
+    }
+
+    /// By TLS; the first `deaf` connections get no answer.
+    pub async fn start_tls(acceptor: TlsAcceptor, deaf: usize) -> Self {
+        let core = Arc::new(Core::new());
+        Self { server: Server::start_tls(core.clone(), acceptor, deaf).await, core }
     }
 
     pub fn host(&self) -> String {
@@ -127,6 +135,13 @@ impl Fake {
         let state = self.state();
         let has = |bytes: &Vec<u8>| state.blobs.get(&(repository.into(), Digest::of(bytes))) == Some(bytes);
         image.layers.iter().all(has) && has(&image.config_bytes)
+    }
+}
+
+impl Core {
+    fn new() -> Self {
+        let none: Arc<Plan> = Arc::new(|_, _| Fault::None);
+        Self { state: Mutex::default(), plan: Mutex::new(none), guard: Mutex::default() }
     }
 }
 
@@ -215,13 +230,14 @@ impl State {
         let Some(bytes) = self.blobs.get(&(repository.to_owned(), digest)).cloned() else {
             return error(404, "BLOB_UNKNOWN");
         };
-        let from = request
-            .header("range")
-            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let range = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        let from = range.and_then(|(from, _)| from.parse().ok());
+        let last = range.and_then(|(_, last)| last.parse().ok()).unwrap_or(usize::MAX);
         let reply = match from {
             Some(from) if !self.no_ranges && from < bytes.len() => {
-                let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
-                Reply::new(206).header("content-range", range).body(&bytes[from..])
+                let last = last.min(bytes.len() - 1);
+                let range = format!("bytes {from}-{last}/{}", bytes.len());
+                Reply::new(206).header("content-range", range).body(&bytes[from..=last])
             }
             Some(_) if !self.no_ranges => Reply::new(416),
             _ => Reply::new(200).body(bytes),
@@ -260,9 +276,14 @@ impl State {
                 self.blobs.insert((repository.to_owned(), digest), bytes);
                 return Reply::new(201).header("location", format!("/v2/{repository}/blobs/{digest}"));
             }
-            self.next_upload += 1;
-            self.uploads.insert(self.next_upload, Vec::new());
-            let location = format!("/v2/{repository}/blobs/uploads/{}?state=a%20b", self.next_upload);
+            self.sessions += 1;
+            self.uploads.insert(self.sessions, Vec::new());
+            let before = if self.relative_uploads {
+                String::new()
+            } else {
+                format!("/v2/{repository}/blobs/uploads/")
+            };
+            let location = format!("{before}{}?state=a%20b", self.sessions);
             return Reply::new(202).header("location", location);
         }
         let Ok(id) = id.parse::<u64>() else { return error(404, "BLOB_UPLOAD_UNKNOWN") };

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,10 @@ pub enum Trouble {
     CutAfter(usize),
     /// The connection goes silent after this many bytes of the body.
     StallAfter(usize),
+    /// The connection is reset after this many bytes of the body.
+    ResetAfter(usize),
+    /// The body comes at so many bytes a second.
+    Rate(usize),
     /// The body never ends.
     Endless,
     /// A byte of the body each so many milliseconds.
@@ -112,19 +119,50 @@ impl<F: Fn(Request) -> Reply + Send + Sync + 'static> Handler for F {
 pub struct Server {
     pub address: SocketAddr,
     task: JoinHandle<()>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Server {
     pub async fn start(handler: Arc<impl Handler>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = accepted.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let handler = handler.clone();
                 tokio::spawn(async move { serve(stream, handler).await });
             }
         });
-        Self { address, task }
+        Self { address, task, accepted }
+    }
+
+    /// By TLS. The first `deaf` connections get no answer to their hello.
+    pub async fn start_tls(handler: Arc<impl Handler>, acceptor: TlsAcceptor, deaf: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                if silent.len() < deaf {
+                    silent.push(stream);
+                    continue;
+                }
+                let (handler, acceptor) = (handler.clone(), acceptor.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, handler).await;
+                    }
+                });
+            }
+        });
+        Self { address, task, accepted: Arc::default() }
+    }
+
+    /// Connections that were taken so far.
+    pub fn connections(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     pub fn host(&self) -> String {
@@ -138,7 +176,25 @@ impl Drop for Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, handler: Arc<impl Handler>) {
+/// A connection, by TLS or not.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Sees to it that the connection ends by a reset.
+    fn abort(&self);
+}
+
+impl Wire for TcpStream {
+    fn abort(&self) {
+        self.set_zero_linger().unwrap();
+    }
+}
+
+impl Wire for TlsStream<TcpStream> {
+    fn abort(&self) {
+        self.get_ref().0.set_zero_linger().unwrap();
+    }
+}
+
+async fn serve(mut stream: impl Wire, handler: Arc<impl Handler>) {
     let mut rest = Vec::new();
     while let Some(mut request) = read_head(&mut stream, &mut rest).await {
         if let Some(reply) = handler.refuse(&request) {
@@ -173,7 +229,7 @@ async fn serve(mut stream: TcpStream, handler: Arc<impl Handler>) {
     }
 }
 
-async fn read_head(stream: &mut TcpStream, rest: &mut Vec<u8>) -> Option<Request> {
+async fn read_head(stream: &mut impl Wire, rest: &mut Vec<u8>) -> Option<Request> {
     let mut buffer = vec![0; 64 << 10];
     let end = loop {
         if let Some(at) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -224,7 +280,7 @@ pub fn decode(text: &str) -> String {
 }
 
 /// Sends the answer with its trouble; says whether the connection can go on.
-async fn send(stream: &mut TcpStream, reply: &Reply) -> bool {
+async fn send(stream: &mut impl Wire, reply: &Reply) -> bool {
     match reply.trouble {
         Trouble::Hangup => return false,
         Trouble::Silence => return hold().await,
@@ -248,12 +304,27 @@ async fn send(stream: &mut TcpStream, reply: &Reply) -> bool {
     body(stream, reply).await
 }
 
-async fn body(stream: &mut TcpStream, reply: &Reply) -> bool {
+async fn body(stream: &mut impl Wire, reply: &Reply) -> bool {
     match reply.trouble {
         Trouble::CutAfter(n) => {
             let _ = stream.write_all(&reply.body[..n.min(reply.body.len())]).await;
             let _ = stream.flush().await;
             false
+        }
+        Trouble::ResetAfter(n) => {
+            let _ = stream.write_all(&reply.body[..n.min(reply.body.len())]).await;
+            let _ = stream.flush().await;
+            stream.abort();
+            false
+        }
+        Trouble::Rate(bytes) => {
+            for piece in reply.body.chunks((bytes / 100).max(1)) {
+                if stream.write_all(piece).await.is_err() {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            true
         }
         Trouble::StallAfter(n) => {
             let _ = stream.write_all(&reply.body[..n.min(reply.body.len())]).await;
@@ -277,7 +348,7 @@ async fn body(stream: &mut TcpStream, reply: &Reply) -> bool {
             }
             true
         }
-        _ => stream.write_all(&reply.body).await.is_ok(),
+        _ => stream.write_all(&reply.body).await.is_ok() && stream.flush().await.is_ok(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the tests share: a store, an image to push, a real registry, a fake one, and outside judges.
 
+pub mod authority;
 pub mod docker;
 pub mod fake;
 pub mod http;
 pub mod image;
 pub mod token_server;
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,9 +30,19 @@ impl TestStore {
         Self { _dir: dir, blobs: store.blobs().clone() }
     }
 
-    /// True if nothing at all is kept: no blob, and no bytes of one.
+    /// True if nothing at all is kept: no blob, no file of one, and nothing unfinished.
     pub fn is_empty(&self) -> bool {
-        self.blobs.list().unwrap().is_empty() && self.partial_bytes() == 0
+        self.blobs.list().unwrap().is_empty() && self.files().is_empty()
+    }
+
+    /// Whatever lies where blobs are kept, received and written.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let under = |dir: &str| std::fs::read_dir(self._dir.path().join(dir)).into_iter().flatten();
+        let files = under("blobs/sha256").chain(under("ingest")).map(|file| file.unwrap().path());
+        // A session's own directory may be there; it has nothing in it.
+        let sessions = under("tmp").filter_map(|session| std::fs::read_dir(session.unwrap().path()).ok());
+        let drafts = sessions.flatten().map(|file| file.unwrap().path());
+        files.chain(drafts.filter(|path| path.extension().is_none_or(|end| end != "lock"))).collect()
     }
 
     /// Bytes of unfinished blobs.
