@@ -183,8 +183,8 @@ pub fn world_error_of_registry(error: RegistryError) -> WorldError {
         ErrorKind::NotFound => TroubleKind::NotFound,
         ErrorKind::Corrupt => TroubleKind::Corrupt,
         ErrorKind::Cancelled => TroubleKind::Cancelled,
-        // An address that is never fetched is the Dockerfile's to correct.
-        ErrorKind::Usage if matches!(error, RegistryError::Download { .. }) => TroubleKind::Input,
+        // An address that is never fetched is the Dockerfile's to correct, settings are the user's.
+        ErrorKind::Usage | ErrorKind::Settings => TroubleKind::Input,
         _ => TroubleKind::Registry,
     };
     WorldError::new(kind, error.to_string())

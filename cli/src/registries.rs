@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::args::RegistryFlags;
 use crate::environment;
 use crate::failure::{Failure, Kind};
+use crate::progress::say;
 
 /// Registries, as the user set them up.
 pub struct Registries {
@@ -47,7 +48,7 @@ impl Registries {
             let client = Client::new(self.config()?);
             Ok(Made { runtime: runtime.map_err(|e| own_fault(e.to_string()))?, client })
         });
-        made.as_ref().map_err(|error: &RegistryError| again(error))
+        made.as_ref().map_err(RegistryError::again)
     }
 
     fn config(&self) -> Result<ClientConfig, RegistryError> {
@@ -239,16 +240,6 @@ pub fn parse_reference(text: &str) -> Result<Reference, Failure> {
     text.parse().map_err(|e| Failure::new(Kind::Usage, format!("invalid reference format: {e}"), None))
 }
 
-/// The same failure, told to one more.
-fn again(error: &RegistryError) -> RegistryError {
-    match error {
-        RegistryError::Settings { path, line, detail } => {
-            RegistryError::Settings { path: path.clone(), line: *line, detail: detail.clone() }
-        }
-        other => own_fault(other.to_string()),
-    }
-}
-
 /// Something is wrong on this side, before any registry was asked.
 fn own_fault(detail: String) -> RegistryError {
     RegistryError::Config { host: "registries".into(), detail }
@@ -258,6 +249,10 @@ fn credentials() -> Result<Credentials, RegistryError> {
     let mut credentials = Credentials::default().with_helpers(helpers());
     for path in environment::auth_files() {
         if let Some(file) = AuthFile::read(&path)? {
+            if file.is_exposed() {
+                let shown = path.display();
+                say(&format!("warning: others may read the logins in {shown}; run `chmod 600 {shown}`"));
+            }
             credentials = credentials.with_file(file);
         }
     }

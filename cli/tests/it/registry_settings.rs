@@ -88,7 +88,7 @@ fn blocked_registries_and_mistakes_are_told_with_file_and_line() {
     let report = lab.build_text("FROM bad.test/x\n", &[]).report(5);
     assert!(report.contains("is blocked by") && report.contains("Dockerfile:1:6"), "{report}");
     fs::write(&file, "[[registry]]\nlocation = 'a.test'\nbloked = true\n").unwrap();
-    let report = lab.forge(&["pull", "bad.test/x"]).report(5);
+    let report = lab.forge(&["pull", "bad.test/x"]).report(3);
     assert!(report.contains(&format!("{file}:3: unknown field `bloked`")), "{report}");
     // A variable goes before, and drop-ins come after.
     let mut lab = lab;
@@ -100,7 +100,37 @@ fn blocked_registries_and_mistakes_are_told_with_file_and_line() {
     assert!(lab.forge(&["pull", "c.test/x"]).report(5).contains("1.conf:1"));
     assert!(lab.forge(&["pull", "d.test/x"]).report(5).contains("named.conf:3"));
     fs::remove_file(&named).unwrap();
-    assert!(lab.forge(&["pull", "d.test/x"]).report(5).contains("named.conf: No such file"));
+    assert!(lab.forge(&["pull", "d.test/x"]).report(3).contains("named.conf: No such file"));
+}
+
+#[test]
+fn mistakes_of_the_users_are_no_registrys() {
+    let (lab, registry) = (Lab::with_busybox(), Registry::open());
+    let name = format!("{}/x:1", registry.host);
+    lab.forge(&["tag", "busybox", &name]).success();
+    let config = lab.file("home/.docker/config.json", "{\n\"auths\": [\n");
+    let report = lab.forge(&["push", &name]).report(3);
+    assert!(report.contains("config.json: it is not JSON (line 3"), "{report}");
+    // A mistake in one of these files is told in a build, too.
+    let report = lab.build_text(&format!("FROM {}/y\n", registry.host), &[]).report(3);
+    assert!(report.contains("config.json"), "{report}");
+    fs::write(&config, "{\"auths\":{\"h.test\":{\"auth\":\"dTpw\"}}}").unwrap();
+    fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let pushed = lab.forge(&["push", "-q", &name]);
+    assert!(
+        pushed.stderr.contains("others may read the logins in") && pushed.stderr.contains("chmod 600"),
+        "{pushed}"
+    );
+    fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let pushed = lab.forge(&["push", "-q", &name]);
+    assert_eq!(pushed.stderr, "", "{pushed}");
+    pushed.success();
+    let report = lab.forge(&["push", "--registry-ca=/nowhere.pem", &name]).report(3);
+    assert!(report.contains("/nowhere.pem"), "{report}");
+    let guarded = Registry::with_password();
+    fs::write(&config, "{\"credsStore\":\"../../bin/sh\"}").unwrap();
+    let report = lab.forge(&["pull", &format!("{}/x", guarded.host)]).report(3);
+    assert!(report.contains("no name of a credential helper"), "{report}");
 }
 
 #[test]
@@ -132,7 +162,7 @@ fn hosts_toml_names_mirrors_with_their_certificates() {
         "home/.config/containerd/certs.d/example.test/hosts.toml",
         "\n[host.'https://x.test']\nca = 3\n",
     );
-    let report = lab.forge(&["pull", "example.test/app:1"]).report(5);
+    let report = lab.forge(&["pull", "example.test/app:1"]).report(3);
     assert!(report.contains("certs.d/example.test/hosts.toml:3"), "{report}");
 }
 
@@ -150,8 +180,11 @@ fn certificate_directories_are_those_of_docker_and_podman() {
     // Literal loopback speaks plain http unless certificates say that TLS is meant.
     lab.forge(&["push", "-q", &name]).report(5);
     copy("ca.crt", "ca.crt");
-    copy("client.crt", "client.cert");
+    // Said at once, and not after the tries that a bad network gets.
     let report = lab.forge(&["push", "-q", &name]).report(5);
+    assert!(report.contains("wants a client certificate") && report.contains("certs.d"), "{report}");
+    copy("client.crt", "client.cert");
+    let report = lab.forge(&["push", "-q", &name]).report(3);
     assert!(report.contains("client.key"), "{report}");
     copy("client.key", "client.key");
     let digest = lab.forge(&["push", "-q", &name]).success();
