@@ -5,10 +5,10 @@ use std::sync::Arc;
 use forge_parser::ast::{Add, Copy, CopyFlags, Heredoc, Instruction, Source};
 use forge_parser::{Chmod, Span, Spanned, Warning, is_git_reference, is_url, redacted};
 
+use super::base::Base;
 use super::error::PlanProblem;
 use super::lower::Lowering;
 use super::path::{destination, rooted};
-use super::stages::Base;
 use crate::op::{CopyOp, CopySource, Op, Selection, Unpack};
 use crate::{TroubleKind, VertexId};
 

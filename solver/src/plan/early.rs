@@ -5,10 +5,11 @@ use forge_parser::ast::{Instruction, Kind, MountKind, Source};
 use forge_parser::expand::Expander;
 use forge_parser::{Span, did_you_mean, glob, is_git_reference, is_url};
 
+use super::base::Base;
 use super::error::PlanProblem;
 use super::path::rooted;
 use super::scope::Env;
-use super::stages::{Base, Planner};
+use super::stages::Planner;
 use crate::op::Selection;
 use crate::{TroubleKind, WorldError};
 

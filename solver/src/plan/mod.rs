@@ -1,6 +1,7 @@
 //! From a Dockerfile to a closed graph: stages become chains of vertices, variables are expanded, unreachable
 //! stages fall away, bases are resolved. What can be known to be wrong without running anything is said here.
 
+mod base;
 mod budget;
 mod checks;
 mod copy;
@@ -19,6 +20,7 @@ mod run;
 mod scope;
 mod side_by_side;
 mod signal;
+mod sources;
 mod stage;
 mod stages;
 

@@ -251,10 +251,10 @@ impl Lowering<'_, '_> {
     fn check_bind(&self, mount: &Mount, span: Span) -> Result<(), PlanProblem> {
         let base = match &mount.from {
             Some(from) => self.planner.find_source(self.index, from).ok(),
-            None => Some(super::stages::Base::Context("context".into())),
+            None => Some(super::base::Base::Context("context".into())),
         };
         let is_bind = mount.kind == MountKind::Bind && !self.planner.options.check_only;
-        let Some(super::stages::Base::Context(context)) = base.filter(|_| is_bind) else { return Ok(()) };
+        let Some(super::base::Base::Context(context)) = base.filter(|_| is_bind) else { return Ok(()) };
         let pattern = rooted(mount.source.as_deref().unwrap_or_default());
         let selection = Selection { required: true, ..Selection::path(pattern) };
         let found = self.planner.world.find(&context, &selection);
@@ -271,7 +271,7 @@ impl Lowering<'_, '_> {
                 self.planner.source_vertex(&base, span).map(Some)
             }
             (None, MountKind::Bind) => {
-                let context = super::stages::Base::Context("context".into());
+                let context = super::base::Base::Context("context".into());
                 self.planner.source_vertex(&context, span).map(Some)
             }
             (None, _) => Ok(None),
