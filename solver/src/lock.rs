@@ -149,6 +149,31 @@ fn name_of_repository(reference: &GitReference) -> String {
     }
 }
 
+/// The questions about local files, whose answers a lock file says nothing of: asked of the world behind.
+macro_rules! forward_local {
+    () => {
+        fn named(&self, name: &str, platform: &Platform) -> Option<Named> {
+            self.world.named(name, platform)
+        }
+
+        fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
+            self.world.find(context, selection)
+        }
+
+        fn is_ignored(&self, context: &str, path: &str) -> bool {
+            self.world.is_ignored(context, path)
+        }
+
+        fn ignore_fact(&self, context: &str) -> Option<String> {
+            self.world.ignore_fact(context)
+        }
+
+        fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
+            self.world.select(context, selection)
+        }
+    };
+}
+
 /// A world that notes what it was asked and what it answered.
 pub struct Recording<'a> {
     world: &'a dyn World,
@@ -221,25 +246,7 @@ impl World for Recording<'_> {
         self.world.time_of(dated)
     }
 
-    fn named(&self, name: &str, platform: &Platform) -> Option<Named> {
-        self.world.named(name, platform)
-    }
-
-    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
-        self.world.find(context, selection)
-    }
-
-    fn is_ignored(&self, context: &str, path: &str) -> bool {
-        self.world.is_ignored(context, path)
-    }
-
-    fn ignore_fact(&self, context: &str) -> Option<String> {
-        self.world.ignore_fact(context)
-    }
-
-    fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
-        self.world.select(context, selection)
-    }
+    forward_local!();
 }
 
 /// The same at a commit.
@@ -346,25 +353,7 @@ impl World for Frozen<'_> {
         }
     }
 
-    fn named(&self, name: &str, platform: &Platform) -> Option<Named> {
-        self.world.named(name, platform)
-    }
-
-    fn find(&self, context: &str, selection: &Selection) -> Result<(), WorldError> {
-        self.world.find(context, selection)
-    }
-
-    fn is_ignored(&self, context: &str, path: &str) -> bool {
-        self.world.is_ignored(context, path)
-    }
-
-    fn ignore_fact(&self, context: &str) -> Option<String> {
-        self.world.ignore_fact(context)
-    }
-
-    fn select(&self, context: &str, selection: &Selection) -> Result<ContentId, WorldError> {
-        self.world.select(context, selection)
-    }
+    forward_local!();
 }
 
 #[cfg(test)]
