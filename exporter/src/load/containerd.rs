@@ -1,4 +1,8 @@
 //! containerd, by `ctr`: it lists the blobs it has, and imports an archive that holds only the others.
+//!
+//! The image is imported under a name of its own and gets its names once it is unpacked. `ctr` itself gives the names
+//! first: then what they stood for is collected while the new image is still being unpacked onto snapshots that only
+//! the old one held ("parent snapshot does not exist"). Until the end, both are held by names.
 
 use std::collections::HashSet;
 use std::process::{Command, Stdio};
@@ -7,6 +11,9 @@ use forge_store::{Blobs, Digest};
 
 use super::{Loaded, Program, fail};
 use crate::{ArchiveKind, Called, Contents, ExportError, copy_to_archive};
+
+/// What an image is called while it is loaded.
+const ASIDE: &str = "forge.invalid/loading";
 
 /// `ctr`, as it is to be called.
 pub struct Ctr<'a> {
@@ -27,9 +34,9 @@ impl Ctr<'_> {
         if is_whole && self.has_names(&names, &contents.root.digest)? {
             return Ok(Loaded::nothing());
         }
-        match self.import(contents, called, &has, blobs) {
+        match self.exchange(contents, &names, &has, blobs) {
             Err(e) if !has.is_empty() => {
-                self.import(contents, called, &HashSet::new(), blobs)?;
+                self.exchange(contents, &names, &HashSet::new(), blobs)?;
                 Ok(Loaded::after(&e, contents))
             }
             other => other.map(|()| Loaded::sent(contents, &has)),
@@ -56,6 +63,23 @@ impl Ctr<'_> {
             })
         };
         Ok(names.iter().all(is))
+    }
+
+    /// Imports the image beside what its names stand for, and lets them stand for it.
+    fn exchange(
+        &self,
+        contents: &Contents,
+        names: &[&str],
+        left_out: &HashSet<Digest>,
+        blobs: &Blobs,
+    ) -> Result<(), ExportError> {
+        let aside = format!("{ASIDE}:{}", contents.root.digest.hex());
+        let called = [Called { full: Some(aside.clone()), ..Called::default() }];
+        self.import(contents, &called, left_out, blobs)?;
+        for name in names {
+            self.run(&["images", "tag", "--force", &aside, name])?;
+        }
+        self.run(&["images", "rm", &aside]).map(drop)
     }
 
     fn import(
