@@ -7,6 +7,7 @@ use forge_exporter::Called;
 use forge_exporter::load::{Address, Engine, Program};
 use forge_registry::Reference;
 
+use crate::docker_host;
 use crate::environment;
 use crate::failure::{Failure, Kind};
 
@@ -23,7 +24,7 @@ pub enum EngineChoice {
     /// What is there: Docker, then podman, then containerd
     #[default]
     Auto,
-    /// Docker, by DOCKER_HOST or its usual socket
+    /// Docker, by DOCKER_HOST (unix, tcp with or without TLS, ssh), its context, or its usual socket
     Docker,
     /// Podman, by its program
     Podman,
@@ -35,7 +36,7 @@ pub enum EngineChoice {
 /// itself for root's.
 pub fn find(choice: EngineChoice, is_inside: bool) -> Result<Engine, Failure> {
     match choice {
-        EngineChoice::Docker => docker(),
+        EngineChoice::Docker => docker(is_inside),
         EngineChoice::Podman => podman(is_inside),
         EngineChoice::Containerd => containerd(),
         EngineChoice::Auto => what_is_there(is_inside),
@@ -43,11 +44,8 @@ pub fn find(choice: EngineChoice, is_inside: bool) -> Result<Engine, Failure> {
 }
 
 fn what_is_there(is_inside: bool) -> Result<Engine, Failure> {
-    if environment::variable("DOCKER_HOST").is_some_and(|host| !host.is_empty()) {
-        return docker();
-    }
-    if docker_sockets().iter().any(|path| is_alive(path)) {
-        return docker();
+    if docker_host::is_named() || docker_sockets().iter().any(|path| is_alive(path)) {
+        return docker(is_inside);
     }
     if program("podman").is_some() {
         return podman(is_inside);
@@ -73,14 +71,9 @@ fn docker_sockets() -> Vec<PathBuf> {
     std::iter::once(DOCKER_SOCKET.into()).chain(own).collect()
 }
 
-fn docker() -> Result<Engine, Failure> {
-    let usage = |detail: String| Failure::new(Kind::Usage, detail, Some("set DOCKER_HOST".into()));
-    if let Some(host) = environment::variable("DOCKER_HOST").filter(|host| !host.is_empty()) {
-        if environment::variable("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
-            let detail = "forge does not speak TLS to Docker; use its unix socket, or a registry";
-            return Err(usage(detail.into()));
-        }
-        return Ok(Engine::Docker(Address::parse(&host).map_err(usage)?));
+fn docker(is_inside: bool) -> Result<Engine, Failure> {
+    if let Some(address) = docker_host::find(is_inside)? {
+        return Ok(Engine::Docker(address));
     }
     let sockets = docker_sockets();
     let socket = sockets.iter().find(|path| is_alive(path)).unwrap_or(&sockets[0]);
@@ -110,7 +103,8 @@ fn program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-fn needed(name: &str) -> Result<Program, Failure> {
+/// A program, and what it gets of our environment.
+pub fn needed(name: &str) -> Result<Program, Failure> {
     let path = program(name).ok_or_else(|| {
         Failure::new(Kind::NotFound, format!("{name} is not installed"), Some(format!("install {name}")))
     })?;

@@ -58,6 +58,12 @@ pub fn source_date_epoch() -> Option<String> {
     variable("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty())
 }
 
+/// Where Docker's client keeps its settings, contexts and certificates.
+pub fn docker_dir() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")))
+}
+
 /// Files that may hold credentials, the first that exists counts: Docker's, then podman's.
 pub fn auth_files() -> Vec<PathBuf> {
     let home = env::var_os("HOME").map(PathBuf::from);

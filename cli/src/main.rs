@@ -5,6 +5,7 @@ mod commands;
 mod contexts;
 mod diagnostics;
 mod disk_flags;
+mod docker_host;
 mod dockerfile;
 mod downloads;
 mod early_push;

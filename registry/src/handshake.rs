@@ -13,18 +13,17 @@ use std::time::Duration;
 
 use reqwest::Url;
 use rustls::client::ResolvesClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, Error, SignatureScheme};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::address::host_of;
+use crate::tls::{Anyone, chain_and_key};
 
 /// What a server was found to want.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +87,8 @@ fn alert_of(error: &io::Error) -> Option<String> {
 }
 
 fn certified(pem: &[u8], provider: &CryptoProvider) -> Option<CertifiedKey> {
-    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().ok()?;
-    CertifiedKey::from_der(chain, PrivateKeyDer::from_pem_slice(pem).ok()?, provider).ok()
+    let (chain, key) = chain_and_key(pem).ok()?;
+    CertifiedKey::from_der(chain, key, provider).ok()
 }
 
 /// Notes whether the server asks for a certificate.
@@ -107,44 +106,5 @@ impl ResolvesClientCert for Asked {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// Takes any server: see the module's comment.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

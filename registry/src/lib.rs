@@ -18,6 +18,7 @@ pub mod limits;
 pub mod progress;
 pub mod reference;
 pub mod settings;
+pub mod tls;
 
 mod address;
 mod ahead;

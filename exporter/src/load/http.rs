@@ -1,11 +1,19 @@
-//! As much of HTTP/1.1 as Docker's API on a socket needs: one request on a connection, bounded answers.
+//! As much of HTTP/1.1 as Docker's API needs: one request on a connection, bounded answers. The connection is a
+//! socket's, TLS's, or what a program such as ssh passes on.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::Program;
 
 /// The most that an answer may have, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -16,25 +24,44 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// How long the engine may be silent: it unpacks what it was given before it answers.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// How much of a program's complaints is told, in bytes.
+const COMPLAINT_BYTES_MAX: u64 = 2 << 10;
+
 /// Where an engine's API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Address {
     /// A socket of this machine.
     Unix(PathBuf),
     /// Host and port, without TLS.
     Tcp(String),
+    /// Host and port, by TLS.
+    Tls(String, Arc<ClientConfig>),
+    /// A program whose input and output are the connection.
+    Command {
+        /// The program.
+        program: Program,
+        /// Its arguments.
+        args: Vec<String>,
+        /// The address that it stands for.
+        shown: String,
+    },
 }
 
 impl Address {
-    /// Reads `unix:///path` or `tcp://host:port`, as `DOCKER_HOST` has it.
+    /// Reads `unix:///path` or `tcp://host:port`, as `DOCKER_HOST` has it; the latter by TLS where there is a
+    /// configuration for it.
     ///
     /// # Errors
     /// What forge does not speak, and what to do.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(("tcp" | "http", host)) => Ok(Self::Tcp(host.trim_end_matches('/').to_owned())),
-            _ => Err(format!("forge reaches Docker by unix:///path and tcp://host:port, not by `{text}`")),
+    pub fn parse(text: &str, tls: Option<Arc<ClientConfig>>) -> Result<Self, String> {
+        let host = |host: &str| host.split('/').next().unwrap_or_default().to_owned();
+        match (text.split_once("://"), tls) {
+            (Some(("unix", path)), _) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            (Some(("tcp" | "https", at)), Some(tls)) => Ok(Self::Tls(host(at), tls)),
+            (Some(("tcp" | "http", at)), None) => Ok(Self::Tcp(host(at))),
+            _ => Err(format!(
+                "forge reaches Docker by unix:///path, tcp://host:port and ssh://host, not by `{text}`"
+            )),
         }
     }
 
@@ -46,13 +73,76 @@ impl Address {
                 stream.set_write_timeout(Some(SILENCE))?;
                 Ok(Box::new(stream))
             }
-            Self::Tcp(host) => {
-                let stream = TcpStream::connect(host)?;
-                stream.set_read_timeout(Some(SILENCE))?;
-                stream.set_write_timeout(Some(SILENCE))?;
-                Ok(Box::new(stream))
+            Self::Tcp(host) => Ok(Box::new(tcp(host)?)),
+            Self::Tls(host, config) => {
+                let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+                let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let name = ServerName::try_from(name).map_err(io::Error::other)?;
+                let connection = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+                Ok(Box::new(StreamOwned::new(connection, tcp(host)?)))
             }
+            Self::Command { program, args, .. } => Ok(Box::new(Spoken::start(program, args)?)),
         }
+    }
+}
+
+fn tcp(host: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_write_timeout(Some(SILENCE))?;
+    Ok(stream)
+}
+
+/// A program that passes the connection on; ended with the value.
+struct Spoken {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+}
+
+impl Spoken {
+    fn start(program: &Program, args: &[String]) -> io::Result<Self> {
+        let mut command = Command::new(&program.path);
+        command.args(args).env_clear().envs(program.environment.iter().map(|(name, value)| (name, value)));
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn()?;
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let (input, output) = (child.stdin.take().ok_or_else(gone)?, child.stdout.take().ok_or_else(gone)?);
+        Ok(Self { child, input, output })
+    }
+
+    /// Why it ended, in its own words.
+    fn complaint(&mut self) -> Option<String> {
+        let mut said = Vec::new();
+        self.child.stderr.take()?.take(COMPLAINT_BYTES_MAX).read_to_end(&mut said).ok()?;
+        let said = String::from_utf8_lossy(&said).trim().replace(['\r', '\n'], " ");
+        (!said.is_empty()).then_some(said)
+    }
+}
+
+impl Read for Spoken {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.output.read(bytes)? {
+            0 => self.complaint().map_or(Ok(0), |said| Err(io::Error::other(said))),
+            n => Ok(n),
+        }
+    }
+}
+
+impl Write for Spoken {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.input.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.input.flush()
+    }
+}
+
+impl Drop for Spoken {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -60,7 +150,8 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(host) => write!(f, "tcp://{host}"),
+            Self::Tcp(host) | Self::Tls(host, _) => write!(f, "tcp://{host}"),
+            Self::Command { shown, .. } => f.write_str(shown),
         }
     }
 }
@@ -91,6 +182,7 @@ pub fn ask(address: &Address, method: &str, path: &str) -> io::Result<Answer> {
         stream,
         "{method} {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     )?;
+    stream.flush()?;
     read(stream)
 }
 
@@ -133,7 +225,8 @@ impl Chunks {
 
     fn finish(&mut self) -> io::Result<()> {
         self.send()?;
-        self.stream.write_all(b"0\r\n\r\n")
+        self.stream.write_all(b"0\r\n\r\n")?;
+        self.stream.flush()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
-use super::soon;
+use super::{Authority, soon};
 
 /// A running daemon. Its namespaces end with the value, and everything in them.
 pub struct Dockerd {
@@ -21,6 +21,25 @@ pub struct Dockerd {
 
 impl Dockerd {
     pub fn start() -> Self {
+        Self::listening(&[])
+    }
+
+    /// By TLS besides, on a port of loopback; whoever asks must show a certificate of the authority. Says where.
+    pub fn with_tls(authority: &Authority) -> (Self, String) {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let host = format!("tcp://127.0.0.1:{port}");
+        let path = |flag: &str, name: &str| format!("--{flag}={}", authority.path(name));
+        let flags = [
+            "--tlsverify".to_owned(),
+            path("tlscacert", "ca.crt"),
+            path("tlscert", "server.crt"),
+            path("tlskey", "server.key"),
+            format!("--host={host}"),
+        ];
+        (Self::listening(&flags), host)
+    }
+
+    fn listening(more: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let log = File::create(path("log")).unwrap();
@@ -29,6 +48,7 @@ impl Dockerd {
         let child = Command::new("unshare")
             .args(own)
             .args(without)
+            .args(more)
             .arg(format!("--data-root={}", path("data").display()))
             .arg(format!("--exec-root={}", path("exec").display()))
             .arg(format!("--pidfile={}", path("pid").display()))
