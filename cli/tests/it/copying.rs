@@ -127,7 +127,8 @@ fn archives_that_lie_are_refused_and_leave_nothing() {
         assert_eq!(lab.unfinished(), Vec::<std::path::PathBuf>::new());
     }
     // A layout whose blob is a link to somewhere else.
-    let dir = lab.context("layout", &[("index.json", &index), ("oci-layout", "{}")]);
+    let dir =
+        lab.context("layout", &[("index.json", &index), ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)]);
     fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
     std::os::unix::fs::symlink("/etc/shadow", dir.join(&blob)).unwrap();
     lab.forge(&["copy", "-q", &format!("oci:{}", dir.display()), "x:1"]).failure(9);
