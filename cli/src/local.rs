@@ -290,7 +290,7 @@ pub fn snapshot(manifest: &Manifest, config: &ImageConfig) -> Result<Snapshot, W
         return Err(WorldError::new(TroubleKind::Corrupt, message));
     }
     let pairs = manifest.layers.iter().zip(&config.rootfs.diff_ids);
-    Ok(Snapshot { layers: pairs.map(|(blob, diff_id)| Layer::pulled(blob.clone(), *diff_id)).collect() })
+    Ok(pairs.map(|(blob, diff_id)| Layer::pulled(blob.clone(), *diff_id)).collect())
 }
 
 /// Gets layers from the registry that the image was named after.

@@ -197,7 +197,7 @@ impl<'scope> Results for Told<'scope, '_, '_> {
         if ahead.forms.is_empty() || !ahead.layers.contains(&id) || (cached && ahead.uploads.is_none()) {
             return;
         }
-        let Some(layer) = record.snapshot.layers.last() else { return };
+        let Some((layer, _)) = record.snapshot.top() else { return };
         ahead.add(id, layer);
         self.begun.call_once(|| {
             for _ in 0..BESIDE_STEPS {

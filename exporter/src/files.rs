@@ -15,7 +15,7 @@ use crate::ExportError;
 /// A snapshot's layers as one tree; empty for no layers.
 fn merged(store: &Store, snapshot: &Snapshot) -> Result<Option<MergedTree>, ExportError> {
     let trees = store.layers().stack(snapshot)?;
-    snapshot.layers.iter().try_for_each(|layer| store.layers().check_before_export(layer))?;
+    snapshot.downward().try_for_each(|layer| store.layers().check_before_export(layer))?;
     let layers: Vec<RootDir> = trees
         .iter()
         .map(RootDir::open_host)

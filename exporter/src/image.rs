@@ -59,9 +59,10 @@ pub fn assemble(
     options: &ImageOptions,
 ) -> Result<Image, ExportError> {
     let record = solved.record(plan.target).ok_or(ExportError::NoResult)?;
+    let layers: Vec<Layer> = record.snapshot.layers().into_iter().cloned().collect();
     let layers = match options.squash {
-        None => pack_all(store, &record.snapshot.layers, options.form)?,
-        Some(squash) => squash::pack(store, &record.snapshot.layers, squash, options.form)?,
+        None => pack_all(store, &layers, options.form)?,
+        Some(squash) => squash::pack(store, &layers, squash, options.form)?,
     };
     let config = configure(store, plan, solved, &layers, options)?;
     write(store, config, &layers, options)

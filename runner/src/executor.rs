@@ -17,7 +17,7 @@ use forge_store::tree::{
     ContentOptions, Entry, Format, MergedTree, Mtimes, ReadOptions, Walk, XattrFilter, content_of,
     drop_unchanged,
 };
-use forge_store::{ContentId, Draft, Follow, Layer, LayerId, PackedLayer, RootDir, Snapshot, Store};
+use forge_store::{ContentId, Draft, Follow, Layer, LayerId, PackedLayer, RootDir, Snapshot, StackId, Store};
 
 use crate::files::{self, FilesError, LocalContext, StackView, TreeView};
 use crate::sources::Sources;
@@ -52,9 +52,15 @@ pub struct LocalExecutor<'a> {
     /// Who follows such a packing, by its step.
     follower: Option<&'a Follower<'a>>,
     /// Selections of stages that were hashed before in this build.
-    selected: Mutex<HashMap<(Vec<LayerId>, Selection), ContentId>>,
-    /// Layers that were found to be here.
-    local: Mutex<HashSet<LayerId>>,
+    selected: Mutex<HashMap<(StackId, Selection), ContentId>>,
+    /// What was found to be here.
+    local: Mutex<Local>,
+}
+
+#[derive(Default)]
+struct Local {
+    layers: HashSet<LayerId>,
+    stacks: HashSet<StackId>,
 }
 
 impl<'a> LocalExecutor<'a> {
@@ -76,7 +82,7 @@ impl<'a> LocalExecutor<'a> {
             packed_as: None,
             follower: None,
             selected: Mutex::new(HashMap::new()),
-            local: Mutex::new(HashSet::new()),
+            local: Mutex::default(),
         }
     }
 
@@ -93,7 +99,8 @@ impl<'a> LocalExecutor<'a> {
 
     fn image(&self, image: &ImageOp, job: &Job<'_>) -> Result<Snapshot, WorldError> {
         let mut missing = Vec::new();
-        for layer in &image.snapshot.layers {
+        let layers: Vec<Layer> = image.snapshot.layers().into_iter().cloned().collect();
+        for layer in &layers {
             if !self.store.layers().is_local(layer).map_err(trouble::of_store)? {
                 missing.push(layer.clone());
             }
@@ -101,7 +108,7 @@ impl<'a> LocalExecutor<'a> {
         if !missing.is_empty() {
             self.fetch.fetch(&image.reference, &missing, job.step, job.events)?;
         }
-        self.unpack_all(&image.snapshot.layers)?;
+        self.unpack_all(&layers)?;
         Ok(image.snapshot.clone())
     }
 
@@ -285,8 +292,7 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn select(&self, input: &Snapshot, selection: &Selection) -> Result<ContentId, WorldError> {
-        let ids = input.layers.iter().map(|layer| layer.id).collect();
-        let key = (ids, selection.clone());
+        let key = (input.id(), selection.clone());
         let known = || self.selected.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(content) = known().get(&key) {
             return Ok(*content);
@@ -298,17 +304,23 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn is_available(&self, snapshot: &Snapshot) -> Result<bool, WorldError> {
-        let known = || self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        for layer in &snapshot.layers {
+        let mut known = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = Vec::new();
+        let mut stack = snapshot;
+        while let Some((layer, below)) = stack.top()
+            && !known.stacks.contains(&stack.id())
+        {
             // A pulled layer can be pulled again. The others are shared by many records: each is looked for once.
-            if layer.pulled.is_some() || known().contains(&layer.id) {
-                continue;
+            if layer.pulled.is_none() && !known.layers.contains(&layer.id) {
+                if !self.store.layers().is_local(layer).map_err(trouble::of_store)? {
+                    return Ok(false);
+                }
+                known.layers.insert(layer.id);
             }
-            if !self.store.layers().is_local(layer).map_err(trouble::of_store)? {
-                return Ok(false);
-            }
-            known().insert(layer.id);
+            asked.push(stack.id());
+            stack = below;
         }
+        known.stacks.extend(asked);
         Ok(true)
     }
 

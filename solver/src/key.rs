@@ -258,7 +258,7 @@ fn hash_platform(hasher: &mut KeyHasher, platform: &Platform) {
 }
 
 fn hash_snapshot(hasher: &mut KeyHasher, snapshot: &Snapshot) {
-    hasher.list("layers", &snapshot.layers, |hasher, layer| hasher.text("id", &layer.id.hex()));
+    hasher.list("layers", &snapshot.layers(), |hasher, layer| hasher.text("id", &layer.id.hex()));
 }
 
 /// Feeds named, length-prefixed fields to a hash: no two different ops feed it the same bytes.

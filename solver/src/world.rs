@@ -186,8 +186,13 @@ pub trait Records: Sync {
     /// The record under `key`.
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, WorldError>;
 
-    /// Writes the record under `key`.
-    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), WorldError>;
+    /// The records under several keys, each as [`Records::get`] gives it.
+    fn get_all(&self, keys: &[CacheKey]) -> Result<Vec<Option<Record>>, WorldError> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Writes the record under each of `keys`.
+    fn put(&self, keys: &[CacheKey], record: &Record) -> Result<(), WorldError>;
 
     /// Waits until nobody else, in this process or another, works on `key`. Held until the value is dropped.
     fn lock(&self, key: &CacheKey) -> Result<Box<dyn Any + Send>, WorldError>;

@@ -101,7 +101,7 @@ fn golden() -> Vec<(&'static str, CacheKey)> {
         digest: Digest::of(b"manifest"),
         snapshot: Snapshot::default(),
     };
-    let snapshot = Snapshot { layers: vec![Layer::built(LayerId::of_content(&content("layer")))] };
+    let snapshot = Snapshot::default().push(Layer::built(LayerId::of_content(&content("layer"))));
     let workdir = Op::Workdir(WorkdirOp { path: "/src".into(), user: String::new() });
     let inline = CopySource::Inline { name: "f".into(), content: Arc::from("text") };
     vec![
@@ -241,7 +241,7 @@ fn every_input_of_every_kind_moves_the_key() {
     let base = |name: &str| InputKey::Made(key_of_run(RunOp { args: vec![name.into()], ..run() }));
     let files = |text: &str| InputKey::Content(vec![content(text)]);
     let layers = |text: &str| {
-        InputKey::Snapshot(Snapshot { layers: vec![Layer::built(LayerId::of_content(&content(text)))] })
+        InputKey::Snapshot(Snapshot::default().push(Layer::built(LayerId::of_content(&content(text)))))
     };
     let run_on = |input: InputKey| CacheKey::new(&Op::Run(Box::new(run())), &[input]);
     let copy_of = |op: CopyOp, on: &str, from: &str| CacheKey::new(&Op::Copy(op), &[base(on), files(from)]);

@@ -164,7 +164,7 @@ proptest! {
                 Happening::Lose(which) => {
                     let files = fake.context.lock().unwrap().clone();
                     let snapshot = project.result(which.index(target) + 1, &files, &mut HashMap::new());
-                    let lost = snapshot.layers.last().unwrap().id;
+                    let lost = snapshot.top().unwrap().0.id;
                     fake.lost.lock().unwrap().insert(lost);
                     at_hand.retain(|(label, inputs)| {
                         layer(label, inputs) != lost && !inputs.contains(&lost.hex())

@@ -223,7 +223,7 @@ fn results_that_are_gone_are_made_again_and_nothing_else_is() {
     let a = run(&mut graph, base, "a");
     let b = run(&mut graph, a, "b");
     let first = fake.solve_after(&BuildLog::default(), &graph, b).unwrap();
-    let layers = &first.record(b).unwrap().snapshot.layers;
+    let layers = first.record(b).unwrap().snapshot.layers();
     fake.lost.lock().unwrap().insert(layers[1].id);
     let second = fake.solve_after(first.log(), &graph, b).unwrap();
     assert_eq!(fake.ran(), ["b"]);

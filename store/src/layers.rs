@@ -132,7 +132,7 @@ impl Layers {
     /// occurrence says the upper one says again.
     pub fn stack(&self, snapshot: &Snapshot) -> Result<Vec<PathBuf>, StoreError> {
         let mut seen = HashSet::new();
-        let layers = snapshot.layers.iter().rev().filter(|layer| seen.insert(layer.id));
+        let layers = snapshot.downward().filter(|layer| seen.insert(layer.id));
         layers.map(|layer| self.ensure_tree(layer)).collect()
     }
 

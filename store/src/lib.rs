@@ -38,7 +38,7 @@ pub use locks::{Lock, Locks};
 pub use media_type::MediaType;
 pub use rootdir::RootDir;
 pub use session::Draft;
-pub use snapshot::{Layer, Pulled, Snapshot};
+pub use snapshot::{Layer, Pulled, Snapshot, StackId};
 pub use store::Store;
 pub use tags::{Tag, Tags};
 pub use threads::Threads;

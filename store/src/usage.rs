@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! tag ── manifest ── configuration, packed layers       an image: whole as long as a tag stands
-//! record ── layers, in either form                      the cache: deletable at any time
+//! record ── record ── layers, in either form            the cache: deletable at any time
 //! lease ── whatever a running forge named               held until that forge ends
 //! ```
 
 pub(crate) mod graph;
 pub(crate) mod meter;
+mod records;
 mod refs;
 
 use std::fmt;

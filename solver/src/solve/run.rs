@@ -10,7 +10,6 @@ use crate::key::CacheKey;
 use crate::op::Op;
 use crate::record::Record;
 use crate::solve::SolveError;
-use crate::world::WorldError;
 
 /// What is known of each vertex so far.
 pub struct Run<'a> {
@@ -68,6 +67,7 @@ impl<'a> Run<'a> {
 
     /// Finds every result that is at hand by its key.
     pub fn look_up(&mut self, reached: &[bool]) -> Result<(), SolveError> {
+        let mut wanted = Vec::new();
         for id in self.graph.ids().filter(|id| reached[id.index()]) {
             let vertex = self.graph.vertex(id);
             match &vertex.op {
@@ -76,19 +76,18 @@ impl<'a> Run<'a> {
                 // Whether an image's layers are here matters only to whoever must look inside them.
                 Op::Image(image) => self.results[id.index()] = Some(instant(image.snapshot.clone())),
                 _ if self.fresh[id.index()] => {}
-                _ => {
-                    if let Some(record) = self.available(&self.key(id))? {
-                        self.hit(id, record);
-                    }
-                }
+                _ => wanted.push(id),
+            }
+        }
+        let keys: Vec<CacheKey> = wanted.iter().map(|id| self.key(*id)).collect();
+        for (id, record) in wanted.into_iter().zip(self.solver.records.get_all(&keys)?) {
+            if let Some(record) = record
+                && self.solver.executor.is_available(&record.snapshot)?
+            {
+                self.hit(id, record);
             }
         }
         Ok(())
-    }
-
-    fn available(&self, key: &CacheKey) -> Result<Option<Record>, WorldError> {
-        let Some(record) = self.solver.records.get(key)? else { return Ok(None) };
-        Ok(self.solver.executor.is_available(&record.snapshot)?.then_some(record))
     }
 
     pub fn hit(&mut self, id: VertexId, record: Record) {

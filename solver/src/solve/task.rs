@@ -52,15 +52,14 @@ impl Task<'_> {
                 if let Some(record) = self.solver.records.get(key)?
                     && self.solver.executor.is_available(&record.snapshot)?
                 {
-                    self.solver.records.put(&self.key, &record)?;
+                    self.solver.records.put(&[self.key], &record)?;
                     return Ok(Outcome::Found(record));
                 }
             }
         }
         let snapshot = self.execute()?;
         let record = Record { snapshot, created_ns: self.solver.records.now_ns() };
-        self.solver.records.put(&content_key, &record)?;
-        self.solver.records.put(&self.key, &record)?;
+        self.solver.records.put(&[content_key, self.key], &record)?;
         Ok(Outcome::Made(record))
     }
 

@@ -64,7 +64,7 @@ pub fn layer(label: &str, inputs: &str) -> LayerId {
 
 /// Files, as text.
 pub fn text(snapshot: &Snapshot) -> String {
-    snapshot.layers.iter().map(|layer| layer.id.hex()).collect::<Vec<_>>().join(" ")
+    snapshot.layers().iter().map(|layer| layer.id.hex()).collect::<Vec<_>>().join(" ")
 }
 
 impl World for Fake {
@@ -122,7 +122,7 @@ impl Executor for Fake {
     }
     fn is_available(&self, snapshot: &Snapshot) -> Result<bool, WorldError> {
         let lost = self.lost.lock().unwrap();
-        Ok(!snapshot.layers.iter().any(|layer| lost.contains(&layer.id)))
+        Ok(!snapshot.downward().any(|layer| lost.contains(&layer.id)))
     }
     fn cancel(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
@@ -133,8 +133,9 @@ impl Records for Fake {
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, WorldError> {
         Ok(self.shared.records.lock().unwrap().get(key).cloned())
     }
-    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), WorldError> {
-        self.shared.records.lock().unwrap().insert(*key, record.clone());
+    fn put(&self, keys: &[CacheKey], record: &Record) -> Result<(), WorldError> {
+        let mut records = self.shared.records.lock().unwrap();
+        keys.iter().for_each(|key| drop(records.insert(*key, record.clone())));
         Ok(())
     }
     fn lock(&self, key: &CacheKey) -> Result<Box<dyn Any + Send>, WorldError> {

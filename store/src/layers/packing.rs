@@ -23,7 +23,7 @@ use crate::layer::{
     to_estargz,
 };
 use crate::limits::UNPACKED_BYTES_MAX;
-use crate::snapshot::{Layer, Pulled, Snapshot};
+use crate::snapshot::{Layer, Pulled};
 use crate::tree::{Entry, FileHash, Format, MergedTree, Node, ReadOptions, TreeError, XattrFilter};
 use crate::{ContentId, Descriptor, Digest, LayerId, RootDir, StoreError, Threads, media_type};
 
@@ -286,7 +286,7 @@ impl Layers {
 
     /// Layers as one tree; none for no layers.
     fn merged(&self, layers: &[Layer]) -> Result<Option<MergedTree>, StoreError> {
-        let trees = self.stack(&Snapshot { layers: layers.to_vec() })?;
+        let trees = self.stack(&layers.iter().cloned().collect())?;
         let roots: Vec<RootDir> = trees.iter().map(RootDir::open_host).collect::<Result<_, _>>()?;
         let options = ReadOptions { format: Format::Overlay(self.xattrs), xattrs: XattrFilter::Capability };
         Ok((!roots.is_empty()).then(|| MergedTree::new(roots, options)))

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use super::records::Links;
 use super::refs::{Name, hex, is_index, name, names, parts_of_manifest};
 use super::{Item, Kind};
 use crate::error::At;
@@ -195,34 +196,33 @@ impl Graph {
     }
 
     fn read_records(&mut self, store: &Store, frozen: &Frozen) -> Result<(), StoreError> {
+        let mut links = Links::default();
         store.index().query(|connection| {
             let mut statement = connection.prepare("SELECT key, record, used FROM cache")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let (key, text) = (row.get::<_, String>(0)?, row.get_ref(1)?.as_str().unwrap_or_default());
-                let used = row.get(2)?;
-                let in_use = frozen.holds(&key);
-                let mut depth = 0;
+                let own = name(key.as_bytes());
+                let (mut things, mut others) = (Vec::new(), Vec::new());
                 for named in names(text) {
                     let blob = self.blobs.get(&named).into_iter();
-                    let needed: Vec<usize> =
+                    let forms: Vec<usize> =
                         blob.chain(self.layers.get(&named).into_iter().flatten()).copied().collect();
-                    depth += u32::from(!needed.is_empty());
-                    for at in needed {
-                        let item = &mut self.items[at];
-                        item.records += 1;
-                        item.used_ms = item.used_ms.max(used);
-                        item.in_use |= in_use;
-                        self.depths[at] = self.depths[at].min(depth);
+                    match forms.is_empty() {
+                        true => others.push(named),
+                        false => things.push(forms),
                     }
                 }
-                let at = self.add(Kind::Record, key, 0, used);
-                self.items[at].size = (self.items[at].id.len() + text.len()) as u64;
+                let in_use = frozen.holds(&key);
+                let size = (key.len() + text.len()) as u64;
+                let at = self.add(Kind::Record, key, size, row.get(2)?);
                 self.items[at].in_use = in_use;
-                self.depths[at] = depth;
+                links.add(at, own, things, others);
             }
             Ok(())
-        })
+        })?;
+        links.settle(&mut self.items, &mut self.depths);
+        Ok(())
     }
 
     fn read_mounts(&mut self, store: &Store, frozen: &Frozen) -> Result<(), StoreError> {

@@ -88,7 +88,7 @@ impl Building<'_> {
             directories().find_map(|context| context.listing_of(content)).or_else(|| history.listing(content))
         };
         let explainer = Explainer::new(&last.log, what.platform.clone(), &listing);
-        let records = StoreRecords(self.store);
+        let records = StoreRecords::of(self.store);
         let solver = self.solver(planned, &executor, &records, Some(&explainer));
         let solved = ahead.beside(|results| {
             let cancel = || {
@@ -146,7 +146,7 @@ impl Building<'_> {
     pub fn show(&self, planned: &Planned<'_>, format: PrintFormat) -> Result<(), Failure> {
         let fetcher = self.fetcher(planned);
         let executor = self.executor(planned, &fetcher);
-        let records = StoreRecords(self.store);
+        let records = StoreRecords::of(self.store);
         let solver = self.solver(planned, &executor, &records, None);
         let inspected = solver.inspect(&planned.first().graph, &planned.targets());
         let inspected = inspected.map_err(|error| self.solve_failure(error, planned))?;

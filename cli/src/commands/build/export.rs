@@ -136,7 +136,7 @@ impl Export<'_> {
     /// Layers of the bases that nobody looked into may not be here yet.
     fn fetch_bases(&self, step: StepId) -> Result<(), Failure> {
         let mut missing: Vec<Layer> = Vec::new();
-        for layer in self.snapshots()?.into_iter().flat_map(|snapshot| &snapshot.layers) {
+        for layer in self.snapshots()?.into_iter().flat_map(Snapshot::layers) {
             if let Some(pulled) = &layer.pulled
                 && !missing.contains(layer)
                 && !self.store().blobs().contains(&pulled.descriptor.digest)?
@@ -151,7 +151,7 @@ impl Export<'_> {
         });
         for image in images {
             let own: Vec<Layer> =
-                missing.iter().filter(|layer| image.snapshot.layers.contains(layer)).cloned().collect();
+                missing.iter().filter(|layer| image.snapshot.layers().contains(layer)).cloned().collect();
             if !own.is_empty() {
                 use forge_runner::executor::Fetch;
                 self.fetcher.fetch(&image.reference, &own, step, &**self.building.display)?;
@@ -290,7 +290,7 @@ impl Export<'_> {
 
     /// Files are written from trees, so every layer needs one.
     fn unpack(&self) -> Result<(), Failure> {
-        for layer in self.snapshots()?.into_iter().flat_map(|snapshot| &snapshot.layers) {
+        for layer in self.snapshots()?.into_iter().flat_map(Snapshot::layers) {
             self.store().layers().ensure_tree(layer).map_err(world_error_of_store)?;
         }
         Ok(())
