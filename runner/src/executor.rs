@@ -214,7 +214,7 @@ impl<'a> LocalExecutor<'a> {
 
     /// Takes out of a step's draft what it only touched.
     fn drop_unchanged(&self, below: &Snapshot, draft: &Draft, since: Mtime) -> Result<(), WorldError> {
-        if below.layers.is_empty() {
+        if below.top().is_none() {
             return Ok(());
         }
         let options = ReadOptions {

@@ -1,6 +1,7 @@
 //! How many threads a piece of work may use. Never changes what comes out of it.
 
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
 /// From one to [`Threads::MAX`].
@@ -13,7 +14,9 @@ impl Threads {
 
     /// One for each core that this process may use.
     pub fn available() -> Self {
-        Self::new(available_parallelism().unwrap_or(NonZeroUsize::MIN))
+        // Asking reads several files of the control group each time.
+        static AVAILABLE: OnceLock<NonZeroUsize> = OnceLock::new();
+        Self::new(*AVAILABLE.get_or_init(|| available_parallelism().unwrap_or(NonZeroUsize::MIN)))
     }
 
     /// As many, but at most [`Threads::MAX`].
