@@ -195,9 +195,6 @@ impl Blobs {
 
     /// Gives a file its name as a blob. Digest and size are of what was written to it.
     pub(crate) fn keep(&self, file: NamedTempFile, digest: &Digest, size: u64) -> Result<(), StoreError> {
-        if self.contains(digest)? {
-            return Ok(());
-        }
         let path = file.into_temp_path();
         if self.publish(&path, digest, size)? {
             // The name under the session is gone: nothing is left to remove.

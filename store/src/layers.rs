@@ -16,6 +16,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::Connection;
+
 use crate::error::At;
 use crate::index::{Index, Table, agrees, now_ms, sum};
 use crate::layer;
@@ -152,14 +154,17 @@ impl Layers {
                 return Err(if is_rotten { self.blobs.drop_damaged(&digest) } else { error });
             }
         };
-        self.record_diff_id(&layer.id, &diff_id)?;
-        if layer.pulled.is_some() {
-            // So that the tree can be compared with it later.
-            let (form, annotations) = (PULLED.to_owned(), BTreeMap::new());
-            self.record_packed(&layer.id, &PackedForm { form, digest, diff_id, annotations })?;
-        }
         // What an archive says of its files, and half a block for each.
-        self.place(draft, &layer.id, unpacked.file_bytes + unpacked.entries * 2048, None)
+        let size = unpacked.file_bytes + unpacked.entries * 2048;
+        self.place(draft, &layer.id, size, None, |rows| {
+            put_diff_id(rows, &layer.id, &diff_id)?;
+            if layer.pulled.is_some() {
+                // So that the tree can be compared with it later.
+                let (form, annotations) = (PULLED.to_owned(), BTreeMap::new());
+                put_packed(rows, &layer.id, &PackedForm { form, digest, diff_id, annotations })?;
+            }
+            Ok(())
+        })
     }
 
     /// Turns a finished draft into the tree of `id`. If the layer is here already, in either form, that one stays:
@@ -181,18 +186,19 @@ impl Layers {
         if self.is_local(&Layer::built(*id))? {
             return Ok(());
         }
-        self.forget_forms(id)?;
-        self.place(draft, id, size, seal)
+        self.place(draft, id, size, seal, |rows| forget_forms(rows, id))
     }
 
-    /// Forgets the blobs of a layer that is here in no form: should they come back, they are of an earlier run.
-    fn forget_forms(&self, id: &LayerId) -> Result<(), StoreError> {
-        self.index.execute("DELETE FROM packed WHERE layer = ?1", [id.hex()])?;
-        self.index.execute("DELETE FROM diff_ids WHERE layer = ?1", [id.hex()]).map(drop)
-    }
-
-    /// Gives a tree its name, then tells the index. The caller holds the layer's lock, and there is no tree yet.
-    fn place(&self, draft: Draft, id: &LayerId, size: u64, seal: Option<&str>) -> Result<(), StoreError> {
+    /// Gives a tree its name, then tells the index, with what else is to be told. The caller holds the layer's lock,
+    /// and there is no tree yet.
+    fn place(
+        &self,
+        draft: Draft,
+        id: &LayerId,
+        size: u64,
+        seal: Option<&str>,
+        tell: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
         let to = self.path(id);
         self.leases.hold([id.hex()])?;
         if to.exists() {
@@ -201,7 +207,10 @@ impl Layers {
         }
         fs::rename(draft.tree(), &to).at("rename a layer to", &to)?;
         let sql = "INSERT OR REPLACE INTO trees (layer, size, boot, used, seal) VALUES (?1, ?2, ?3, ?4, ?5)";
-        self.index.execute(sql, (id.hex(), size, self.index.boot(), now_ms(), seal))?;
+        self.index.together(|rows| {
+            tell(rows)?;
+            rows.prepare_cached(sql)?.execute((id.hex(), size, self.index.boot(), now_ms(), seal)).map(drop)
+        })?;
         self.note_fresh(id);
         Ok(())
     }
@@ -229,12 +238,6 @@ impl Layers {
         Ok(row.and_then(|(diff_id, _)| parse_hex(&diff_id)).map(DiffId::new))
     }
 
-    fn record_diff_id(&self, id: &LayerId, diff_id: &DiffId) -> Result<(), StoreError> {
-        let (layer, diff_id) = (id.hex(), diff_id.digest().hex());
-        let sql = "INSERT OR REPLACE INTO diff_ids (layer, diff_id, sum) VALUES (?1, ?2, ?3)";
-        self.index.execute(sql, (&layer, &diff_id, sum(&[&layer, &diff_id]))).map(drop)
-    }
-
     /// The blobs that the layer was packed as. Whether they are still here is another matter.
     fn packed_forms(&self, id: &LayerId) -> Result<Vec<PackedForm>, StoreError> {
         let hex = id.hex();
@@ -250,16 +253,6 @@ impl Layers {
         };
         // A row that was damaged is none: the layer is packed again.
         Ok(rows.into_iter().filter_map(read).collect())
-    }
-
-    fn record_packed(&self, id: &LayerId, packed: &PackedForm) -> Result<(), StoreError> {
-        let annotations =
-            String::from_utf8(crate::image::to_json(&packed.annotations)).expect("JSON is UTF-8");
-        let (layer, digest, diff_id) = (id.hex(), packed.digest.hex(), packed.diff_id.digest().hex());
-        let sum = sum(&[&layer, &packed.form, &digest, &diff_id, &annotations]);
-        let sql = "INSERT OR REPLACE INTO packed (layer, form, digest, diff_id, annotations, sum)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.index.execute(sql, (layer, &packed.form, digest, diff_id, annotations, sum)).map(drop)
     }
 
     /// A blob of the store that can give this layer, and its DiffID: the pulled one, or any that it was packed as.
@@ -292,6 +285,27 @@ struct PackedForm {
     digest: Digest,
     diff_id: DiffId,
     annotations: BTreeMap<String, String>,
+}
+
+/// Forgets the blobs of a layer that is here in no form: should they come back, they are of an earlier run.
+fn forget_forms(rows: &Connection, id: &LayerId) -> rusqlite::Result<()> {
+    rows.prepare_cached("DELETE FROM packed WHERE layer = ?1")?.execute([id.hex()])?;
+    rows.prepare_cached("DELETE FROM diff_ids WHERE layer = ?1")?.execute([id.hex()]).map(drop)
+}
+
+fn put_diff_id(rows: &Connection, id: &LayerId, diff_id: &DiffId) -> rusqlite::Result<()> {
+    let (layer, diff_id) = (id.hex(), diff_id.digest().hex());
+    let sql = "INSERT OR REPLACE INTO diff_ids (layer, diff_id, sum) VALUES (?1, ?2, ?3)";
+    rows.prepare_cached(sql)?.execute((&layer, &diff_id, sum(&[&layer, &diff_id]))).map(drop)
+}
+
+fn put_packed(rows: &Connection, id: &LayerId, packed: &PackedForm) -> rusqlite::Result<()> {
+    let annotations = String::from_utf8(crate::image::to_json(&packed.annotations)).expect("JSON is UTF-8");
+    let (layer, digest, diff_id) = (id.hex(), packed.digest.hex(), packed.diff_id.digest().hex());
+    let sum = sum(&[&layer, &packed.form, &digest, &diff_id, &annotations]);
+    let sql = "INSERT OR REPLACE INTO packed (layer, form, digest, diff_id, annotations, sum)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    rows.prepare_cached(sql)?.execute((layer, &packed.form, digest, diff_id, annotations, sum)).map(drop)
 }
 
 fn parse_hex(hex: &str) -> Option<Digest> {

@@ -47,9 +47,10 @@ impl Task<'_> {
         let content_key = self.content_key()?;
         let _working: Box<dyn Any + Send> = self.solver.records.lock(&content_key)?;
         if !vertex.no_cache || is_deterministic(&vertex.op) {
-            let by_key = (!self.fresh).then_some(&self.key);
-            for key in by_key.into_iter().chain([&content_key]) {
-                if let Some(record) = self.solver.records.get(key)?
+            let by_key = (!self.fresh).then_some(self.key);
+            let keys: Vec<CacheKey> = by_key.into_iter().chain([content_key]).collect();
+            for record in self.solver.records.get_all(&keys)? {
+                if let Some(record) = record
                     && self.solver.executor.is_available(&record.snapshot)?
                 {
                     self.solver.records.put(&[self.key], &record)?;

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use tempfile::NamedTempFile;
 
 use super::follow::{Growing, Wanted};
-use super::{Follow, Layers, PackedForm, PackedLayer};
+use super::{Follow, Layers, PackedForm, PackedLayer, forget_forms, put_diff_id, put_packed};
 use crate::digest::Hashing;
 use crate::error::At;
 use crate::known_blocks::{self, StoredBlocks};
@@ -64,7 +64,13 @@ impl LayerForm {
 }
 
 /// The blob that was written, and what is said of it.
-type Written = (NamedTempFile, Packed, BTreeMap<String, String>);
+struct Written {
+    blob: NamedTempFile,
+    packed: Packed,
+    annotations: BTreeMap<String, String>,
+    /// The tar is that of the layer's own tree: its DiffID is the layer's.
+    is_own: bool,
+}
 
 impl Layers {
     /// The layer as a blob: the one it was pulled as, or one packed now and kept for the next time.
@@ -112,7 +118,7 @@ impl Layers {
             drop(lock);
             return Ok(self.pack_followed(&Layer::built(*id), form, follow)?);
         }
-        self.forget_forms(id)?;
+        self.index.together(|rows| forget_forms(rows, id))?;
         let mut failed = None;
         let packed = self.kept(id, &form, follow, || {
             let written = self.pack_with(form.packing, follow, |out| {
@@ -126,8 +132,7 @@ impl Layers {
                 }
                 writer.finish().map(drop).map_err(pack_error)
             })?;
-            self.record_diff_id(id, &written.1.diff_id)?;
-            Ok(written)
+            Ok(Written { is_own: true, ..written })
         });
         packed.map_err(|error| failed.unwrap_or_else(|| error.into()))
     }
@@ -179,12 +184,17 @@ impl Layers {
         if let Some(packed) = self.packed(id, &name, form)? {
             return Ok(packed);
         }
-        let (blob, packed, annotations) = make()?;
+        let Written { blob, packed, annotations, is_own } = make()?;
         let (digest, size, diff_id) = (packed.blob_digest, packed.blob_size, packed.diff_id);
         self.blobs.keep(blob, &digest, size)?;
         known_blocks::learn(&self.index, &packed)?;
         let made = PackedForm { form: name, digest, diff_id, annotations };
-        self.record_packed(id, &made)?;
+        self.index.together(|rows| {
+            if is_own {
+                put_diff_id(rows, id, &diff_id)?;
+            }
+            put_packed(rows, id, &made)
+        })?;
         let annotations = made.annotations;
         let descriptor =
             Descriptor { annotations, ..Descriptor::new(form.packing.media_type(), digest, size) };
@@ -211,11 +221,8 @@ impl Layers {
         let written = self.pack_with(form.packing, follow, |out| {
             layer::write_tree(root.dir(), self.xattrs, write, out).map(drop).map_err(pack_error)
         })?;
-        let packed = &written.1;
-        if form.times == FileTimes::Kept && matches!(form.packing, Packing::Tar(_)) {
-            self.record_diff_id(&layer.id, &packed.diff_id)?;
-        }
-        Ok(written)
+        let is_own = form.times == FileTimes::Kept && matches!(form.packing, Packing::Tar(_));
+        Ok(Written { is_own, ..written })
     }
 
     /// From the blob that was pulled, which must turn out to be what its image says.
@@ -264,7 +271,7 @@ impl Layers {
                 let mut packer = Packer::new(out, compression, threads, Some(known)).map_err(io_error)?;
                 write(&mut packer)?;
                 let (out, packed) = packer.finish().map_err(io_error)?;
-                Ok((unbuffered(out)?, packed, BTreeMap::new()))
+                Ok(Written { blob: unbuffered(out)?, packed, annotations: BTreeMap::new(), is_own: false })
             }
             Packing::Estargz(level) => {
                 let read = |tar: &mut dyn Read| -> Result<(Packed, Digest), PackError> {
@@ -279,7 +286,7 @@ impl Layers {
                     (TOC_DIGEST_ANNOTATION.to_owned(), table.to_string()),
                     (UNCOMPRESSED_SIZE_ANNOTATION.to_owned(), packed.uncompressed_size.to_string()),
                 ]);
-                Ok((unbuffered(out)?, packed, annotations))
+                Ok(Written { blob: unbuffered(out)?, packed, annotations, is_own: false })
             }
         }
     }
