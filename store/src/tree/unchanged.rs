@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Entry, Found, MergedTree, Node, ReadOptions, TreeError};
 use crate::rootdir::{Dir, DirEntry, Mtime, RootDir, RootDirError};
@@ -19,7 +20,8 @@ const DEPTH_MAX: usize = 64;
 const COMPARE_BYTES: usize = 64 * 1024;
 
 /// Takes out of a layer's tree what is below it already. `since` is when the step began: what is not older was
-/// written by it. `below` is asked only if something might go: to open a tall stack costs more than most steps write.
+/// written by it, unless its time is still to come, as a context's files may have it. `below` is asked only if something
+/// might go: to open a tall stack costs more than most steps write.
 pub fn drop_unchanged<E: From<TreeError>>(
     layer: &RootDir,
     below: impl FnOnce() -> Result<MergedTree, E>,
@@ -29,12 +31,18 @@ pub fn drop_unchanged<E: From<TreeError>>(
     let dir = layer.dir().clone();
     let names = dir.read_dir().map_err(TreeError::from)?.into_iter();
     let root = Level { dir, entry: None, found: None, names, is_kept: true, is_touched: false };
-    Sweep { options, since, below: Some(below), levels: vec![root], path: PathBuf::new() }.run()
+    Sweep { options, since, until: now(), below: Some(below), levels: vec![root], path: PathBuf::new() }.run()
+}
+
+fn now() -> Mtime {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Mtime { sec: i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX), nsec: since_1970.subsec_nanos() }
 }
 
 struct Sweep<B> {
     options: ReadOptions,
     since: Mtime,
+    until: Mtime,
     /// Gives what is below; taken by whoever needs it first.
     below: Option<B>,
     levels: Vec<Level>,
@@ -83,7 +91,7 @@ impl<B> Sweep<B> {
         let may_be = match &entry.node {
             Node::Directory { opaque } => !opaque && depth < DEPTH_MAX,
             Node::Whiteout => false,
-            _ => !entry.is_hard_linked() && entry.stat.mtime < self.since,
+            _ => !entry.is_hard_linked() && !(self.since..=self.until).contains(&entry.stat.mtime),
         };
         if may_be && let Some(below) = self.below.take() {
             level.found = below()?.lookup("", false)?;

@@ -46,25 +46,64 @@ fn digests(lab: &Lab, context: &Path) -> Vec<String> {
     (0..TEXTS.len()).map(build).collect()
 }
 
+/// What may differ between two builds; each either way.
+const AXES: u32 = 7;
+
+/// One way of building: bit by bit, whether it is a user who builds, on one processor, elsewhere, in another time zone,
+/// language, under another umask, with the store at another place. Files are checked out at another time each time.
+fn digests_in(environment: u32) -> Vec<String> {
+    let has = |axis: u32| environment & (1 << axis) != 0;
+    let mut lab = Lab::of(if has(0) { Builder::User } else { Builder::Root });
+    context(&lab, &format!("@{}", 1_000_000_000 + u64::from(environment) * 7_654_321));
+    let when = |axis, text: &str| if has(axis) { text.to_owned() } else { String::new() };
+    let script =
+        format!("{}{}exec {}\"$@\"", when(2, "cd /; "), when(5, "umask 077; "), when(1, "taskset -c 0 "));
+    lab.wrapper = ["/bin/sh", "-c", &script, "sh"].map(str::to_owned).into();
+    let variables = [(3, "TZ", "Asia/Kathmandu"), (4, "LC_ALL", "tr_TR.UTF-8"), (4, "LANG", "tr_TR.UTF-8")];
+    let set = variables.iter().filter(|(axis, ..)| has(*axis));
+    lab.env = set.map(|(_, name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    if has(6) {
+        lab.store = "a/much/longer path/of/the-store".into();
+    }
+    digests(&lab, &lab.path("context"))
+}
+
+/// Sixteen of the 128 ways: whichever three axes one looks at, all eight ways to set them are there. All of them, which
+/// take minutes, with `FORGE_EVERY_ENVIRONMENT` set.
+fn environments() -> Vec<u32> {
+    if std::env::var_os("FORGE_EVERY_ENVIRONMENT").is_some() {
+        return (0..1 << AXES).collect();
+    }
+    let bit = |n: u32, at: u32| n >> at & 1;
+    let rest = |n| [[0, 1, 2], [1, 2, 3], [0, 2, 3]].map(|of| of.iter().fold(0, |sum, at| sum ^ bit(n, *at)));
+    (0..16).map(|n| rest(n).iter().zip(4..).fold(n, |all, (bit, at)| all | bit << at)).collect()
+}
+
+#[test]
+fn sixteen_environments_have_every_three_axes_in_every_way() {
+    let all = environments();
+    for (a, b, c) in (0..AXES).flat_map(|a| (0..a).flat_map(move |b| (0..b).map(move |c| (a, b, c)))) {
+        let seen: std::collections::BTreeSet<u32> =
+            all.iter().map(|e| (e >> a & 1) << 2 | (e >> b & 1) << 1 | e >> c & 1).collect();
+        assert_eq!(seen.len(), 8, "{a} {b} {c}");
+    }
+}
+
 #[test]
 fn ten_dockerfiles_have_one_digest_each() {
-    let lab = Lab::new();
-    context(&lab, "@1700000000");
-    let want = digests(&lab, &lab.path("context"));
-
-    // One thread, another directory, time zone, language, umask, and files checked out at another time.
-    let mut other = Lab::new();
-    context(&other, "@1234567890");
-    other.env = [("TZ", "Asia/Kathmandu"), ("LC_ALL", "tr_TR.UTF-8"), ("LANG", "C")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-    let script = "umask 077; cd /; exec taskset -c 0 \"$@\"";
-    other.wrapper = ["/bin/sh", "-c", script, "sh"].map(str::to_owned).into();
-    assert_eq!(digests(&other, &other.path("context")), want);
-
-    let user = Lab::of(Builder::User);
-    context(&user, "@1");
-    assert_eq!(digests(&user, &user.path("context")), want);
+    let want = digests_in(0);
+    assert_eq!(want.iter().collect::<std::collections::BTreeSet<_>>().len(), TEXTS.len());
+    let environments = environments();
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let (want, environments) = (&want, &environments);
+            scope.spawn(move || {
+                for environment in environments.iter().skip(half).step_by(2) {
+                    assert_eq!(digests_in(*environment), *want, "{environment:07b}");
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Lab {
     pub env: Vec<(String, String)>,
     /// Another forge than the one that is shipped.
     program: Option<PathBuf>,
+    /// The store's directory in the lab.
+    pub store: String,
 }
 
 impl Lab {
@@ -50,7 +52,8 @@ impl Lab {
         assert!(rustix::process::geteuid().is_root(), "run these tests as root");
         let dir = tempfile::Builder::new().prefix("forge-e2e-").tempdir().unwrap();
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let lab = Self { dir, builder, wrapper: Vec::new(), env: Vec::new(), program: None };
+        let lab =
+            Self { dir, builder, wrapper: Vec::new(), env: Vec::new(), program: None, store: "store".into() };
         fs::create_dir(lab.path("home")).unwrap();
         if builder == Builder::User {
             // The test's own program may stand where only root can go.
@@ -154,7 +157,7 @@ impl Lab {
         }
         words.push(own);
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("--root").arg(self.path("store")).args(args);
+        command.args(&words[1..]).arg("--root").arg(self.path(&self.store)).args(args);
         command.current_dir(self.path("")).env_clear().env("PATH", PATH).env("HOME", self.path("home"));
         command.envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
