@@ -402,3 +402,21 @@ fn a_short_file_cannot_ask_for_a_lot() {
     let many = format!("FROM base\n{}", "COPY missing /\n".repeat(5_000));
     assert_eq!(problems_of(&many, &options(None, &[]), &Everything::default()).len(), 1_000);
 }
+
+#[test]
+fn of_paths_that_linux_does_not_take() {
+    let (name, path) = ("n".repeat(256), "d/".repeat(2048));
+    let fits = format!("{}/{}", "n".repeat(255), "d/".repeat(1900));
+    check_lines(&[
+        (&format!("COPY a /{name}"), "COPY: the destination is a name of 256 bytes, and Linux takes 255"),
+        (&format!("ADD a /x/{name}/y"), "ADD: the destination is a name of 256 bytes, and Linux takes 255"),
+        (&format!("COPY a /{path}"), "COPY: the destination is a path of 4097 bytes, and Linux takes 4095"),
+        (&format!("WORKDIR /{name}"), "WORKDIR is a name of 256 bytes, and Linux takes 255"),
+    ]);
+    for line in [format!("COPY a /{fits}"), format!("WORKDIR /{fits}")] {
+        assert!(
+            problems_of(&format!("FROM base\n{line}\n"), &options(None, &[]), &Everything::default())
+                .is_empty()
+        );
+    }
+}

@@ -221,3 +221,13 @@ fn a_blob_of_the_store_that_was_changed() {
     let report = lab.build_text("FROM busybox\nRUN true\n", &[]).report(6);
     assert!(report.contains("sha256:"), "{report}");
 }
+
+#[test]
+fn a_name_that_no_file_can_have_is_told_with_its_line() {
+    let lab = Lab::new();
+    for line in ["COPY Dockerfile /N", "WORKDIR /d/N", "COPY <<N /d/\nx\nN"] {
+        let text = format!("FROM scratch\n{}\n", line.replace('N', &"n".repeat(300)));
+        let report = lab.build_text(&text, &["-t", "a"]).report(3);
+        assert!(report.contains("300 bytes") && report.contains("Dockerfile:2"), "{line}: {report}");
+    }
+}

@@ -8,7 +8,7 @@ use forge_parser::{Chmod, Span, Spanned, Warning, is_git_reference, is_url, reda
 use super::base::Base;
 use super::error::PlanProblem;
 use super::lower::Lowering;
-use super::path::{destination, rooted};
+use super::path::{destination, rooted, too_long};
 use crate::op::{CopyOp, CopySource, Op, Selection, Unpack};
 use crate::{TroubleKind, VertexId};
 
@@ -193,8 +193,16 @@ impl Lowering<'_, '_> {
         Err(PlanProblem::input(message, span).hint("give numbers, or copy /etc/passwd and /etc/group before"))
     }
 
-    /// Several files at one name: BuildKit lets the last one win, which nobody means.
+    /// Several files at one name: BuildKit lets the last one win, which nobody means. And names that no file can have.
     fn check_dest(&self, words: &Words<'_>, sources: &[CopySource], dest: &str) -> Result<(), PlanProblem> {
+        let inline = sources.iter().filter_map(|source| match source {
+            CopySource::Inline { name, .. } => Some(name.as_str()),
+            _ => None,
+        });
+        if let Some(why) = inline.chain([dest]).find_map(too_long) {
+            let message = format!("{}: the destination is {why}", words.name);
+            return Err(PlanProblem::input(message, words.dest.span).hint("choose a shorter one"));
+        }
         if sources.len() > 1 && !dest.ends_with('/') && !words.parents {
             let name = words.name;
             return Err(PlanProblem {

@@ -7,7 +7,7 @@ use forge_store::image::{Empty, HealthConfig};
 
 use super::error::PlanProblem;
 use super::history;
-use super::path::absolute;
+use super::path::{absolute, too_long};
 use super::stage::{StageState, StepNames};
 use super::stages::Planner;
 use super::{ports, signal};
@@ -307,6 +307,10 @@ impl<'p, 'a> Lowering<'p, 'a> {
         let text = self.word(&word.value)?;
         self.check_workdir(word, &text);
         let path = absolute(self.state.workdir(), &text);
+        if let Some(why) = too_long(&path) {
+            let message = format!("WORKDIR is {why}");
+            return Err(PlanProblem::input(message, word.span).hint("choose a shorter one"));
+        }
         self.state.image.config.working_dir.clone_from(&path);
         let label = self.names.next(&format!("WORKDIR {text}"));
         let created_by = format!("WORKDIR {path}");

@@ -1,5 +1,18 @@
 //! Paths inside an image: slashes only, cleaned as Go's `path.Clean` does it.
 
+use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
+
+/// What Linux will not take of a path, if it is too long: found here, where the line is known, and not by whoever
+/// unpacks the layer.
+pub fn too_long(path: &str) -> Option<String> {
+    let longest = path.split('/').map(str::len).max().unwrap_or_default();
+    if longest > NAME_BYTES_MAX {
+        return Some(format!("a name of {longest} bytes, and Linux takes {NAME_BYTES_MAX}"));
+    }
+    let whole = path.len();
+    (whole > PATH_BYTES_MAX).then(|| format!("a path of {whole} bytes, and Linux takes {PATH_BYTES_MAX}"))
+}
+
 /// An absolute path, cleaned: no `.`, `..` or double slashes; `..` stops at the root.
 pub fn absolute(base: &str, path: &str) -> String {
     let joined = if path.starts_with('/') { path.to_owned() } else { format!("{base}/{path}") };
