@@ -9,7 +9,7 @@ use forge_store::image::to_json;
 use forge_store::{Blobs, Descriptor, Digest};
 use serde_json::json;
 
-use crate::layout::{Archive, IMAGE_NAME, LAYOUT, REF_NAME, copy_blob, merge, read_index, replace};
+use crate::layout::{Archive, IMAGE_NAME, LAYOUT, REF_NAME, copy_blob, lock, merge, read_index, replace};
 use crate::{Contents, ExportError};
 
 /// What an image is called in a layout or an archive.
@@ -44,6 +44,7 @@ pub fn copy_to_directory(
     for blob in contents.blobs() {
         copy_blob(blobs, &blob.digest, &blob_dir)?;
     }
+    let _held = lock(dir)?;
     replace(&dir.join("oci-layout"), LAYOUT)?;
     let index_path = dir.join("index.json");
     let index = merge(read_index(&index_path)?, entries(&contents.root, called));

@@ -77,6 +77,7 @@ pub fn write_oci_directory(
     for descriptor in blobs_of(images) {
         copy_blob(blobs, &descriptor.digest, &blob_dir)?;
     }
+    let _held = lock(dir)?;
     replace(&dir.join("oci-layout"), LAYOUT)?;
     let index_path = dir.join("index.json");
     let index = merge(read_index(&index_path)?, index_entries(images, names));
@@ -118,14 +119,29 @@ pub(crate) fn merge(old: Option<ImageIndex>, entries: Vec<Descriptor>) -> ImageI
         annotations: BTreeMap::new(),
         extra: BTreeMap::new(),
     });
-    let same = |entry: &Descriptor, old: &Descriptor| match entry.annotations.get(REF_NAME) {
-        Some(name) => old.annotations.get(REF_NAME) == Some(name),
-        None => old.digest == entry.digest && !old.annotations.contains_key(REF_NAME),
-    };
-    index.manifests.retain(|old| !entries.iter().any(|entry| same(entry, old)));
-    // Names of one image may share a tag and differ in the repository: each is an entry.
-    index.manifests.extend(entries);
+    index.manifests.retain(|old| !entries.iter().any(|entry| is_replaced(old, entry)));
+    // Images may share a tag and differ in the repository: each is an entry, as BuildKit has them. Who asks by the
+    // tag alone gets the newest, for readers take the first.
+    index.manifests.splice(0..0, entries);
     index
+}
+
+/// Whether an entry is of the same name as a new one. Programs that write tags only mean all images of that tag.
+fn is_replaced(old: &Descriptor, new: &Descriptor) -> bool {
+    let of = |descriptor: &Descriptor, key: &str| descriptor.annotations.get(key).cloned();
+    let (Some(tag), Some(old_tag)) = (of(new, REF_NAME), of(old, REF_NAME)) else {
+        return old.digest == new.digest && of(old, REF_NAME) == of(new, REF_NAME);
+    };
+    match (of(new, IMAGE_NAME), of(old, IMAGE_NAME)) {
+        (Some(full), Some(old_full)) => full == old_full,
+        _ => tag == old_tag,
+    }
+}
+
+/// Holds a layout's directory while its index is read and written: builds that run at once keep each other's entries.
+pub(crate) fn lock(dir: &Path) -> Result<File, ExportError> {
+    let held = File::open(dir).and_then(|dir| dir.lock().map(|()| dir));
+    held.map_err(|e| ExportError::io("lock", dir, e))
 }
 
 pub(crate) fn read_index(path: &Path) -> Result<Option<ImageIndex>, ExportError> {
