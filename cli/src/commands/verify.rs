@@ -37,11 +37,16 @@ pub fn verify(session: &Session, args: &Verify) -> Result<(), Failure> {
     })?;
     let recipe = Recipes::of(&store).find(&kept.digest).ok_or_else(|| {
         let message = format!("it is not recorded how {name} was built");
-        let hint =
-            "images are, that `forge build -t` builds on this machine from anything but standard input";
+        let hint = "images are that `forge build -t` builds on this machine";
         Failure::new(Kind::NotFound, message, Some(hint.into()))
     })?;
     let build = words_of(&recipe, args)?;
+    if build.context == "-" || build.file.as_deref() == Some("-") {
+        let message =
+            format!("{name} was built from standard input, of which nothing is kept to build it from");
+        let hint = "what is to be verified is built from files: `forge build -t NAME -f FILE DIRECTORY`";
+        return Err(Failure::new(Kind::NotFound, message, Some(hint.into())));
+    }
     std::env::set_current_dir(&recipe.directory).map_err(|e| {
         let message = format!("cannot go to where it was built, {}: {e}", recipe.directory.display());
         Failure::new(Kind::Input, message, None)

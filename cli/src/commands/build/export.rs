@@ -187,12 +187,7 @@ impl Export<'_> {
 
     /// So that `forge verify` can build it again.
     fn keep_recipe(&self, target: usize, images: &Images) {
-        let args = self.building.args;
-        let from_stdin = args.context == "-" || args.file.as_deref() == Some("-");
         let (Some(words), Some(directory)) = (environment::words(), environment::directory()) else { return };
-        if from_stdin {
-            return;
-        }
         let recipe = Recipe {
             words,
             directory,

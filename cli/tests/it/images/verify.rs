@@ -54,6 +54,16 @@ fn an_image_without_a_record_is_not_verified() {
     assert!(
         lab.forge(&["verify", "none"]).report(4).contains("there is no image docker.io/library/none:latest")
     );
-    lab.forge_with_input(&["build", "-t", "piped", "-"], "FROM scratch\nLABEL a=b\n").success();
-    assert!(lab.forge(&["verify", "piped"]).report(4).contains("it is not recorded how"));
+    lab.forge(&["copy", "-q", &format!("oci:{}", lab.at("lay")), "copied"]).failure(4);
+    let text = "FROM scratch\nLABEL a=b\n";
+    let context = lab.context("ctx", &[("f", "")]);
+    for (name, args) in [("piped", &["-"][..]), ("file", &["-f", "-", context.to_str().unwrap()])] {
+        lab.forge_with_input(&[&["build", "-t", name], args].concat(), text).success();
+        let report = lab.forge(&["verify", name]).report(4);
+        assert!(report.contains("was built from standard input") && report.contains("help: "), "{report}");
+    }
+    lab.forge(&["copy", "-q", "piped", &format!("oci:{}:x", lab.at("lay"))]).success();
+    let other = Lab::new();
+    other.forge(&["copy", "-q", &format!("oci:{}:x", lab.at("lay")), "copied"]).success();
+    assert!(other.forge(&["verify", "copied"]).report(4).contains("it is not recorded how"));
 }
