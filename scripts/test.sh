@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 need gcc libc6-dev make ca-certificates python3 git tar attr libcap2-bin jq openssl apache2-utils busybox-static openssh-client \
   mmdebstrap docker.io containerd docker-registry skopeo umoci podman buildah runc uidmap slirp4netns passt nftables iproute2 \
-  fuse-overlayfs util-linux bsdutils mount procps zstd xz-utils bzip2 gzip passwd
+  fuse-overlayfs util-linux bsdutils mount procps zstd xz-utils bzip2 gzip pigz passwd
 # An ordinary user's network helper opens this device; desktops allow it to everyone, bare machines do not.
 if [ "$(id -u)" -eq 0 ] && [ -c /dev/net/tun ]; then chmod 666 /dev/net/tun; fi
 

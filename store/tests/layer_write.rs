@@ -221,3 +221,47 @@ fn a_file_that_changes_size_while_it_is_read_is_an_error() {
         assert_eq!(error.to_string(), "file log changed while it was being read");
     }
 }
+
+/// Keeps nothing but what is not zero: a file with holes.
+struct Holes(fs::File);
+
+impl std::io::Write for Holes {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        use std::io::Seek;
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        let piece = &bytes[..bytes.len().min(ZEROS.len())];
+        match piece.len() > 1024 && *piece == ZEROS[..piece.len()] {
+            true => self.0.seek_relative(piece.len() as i64).map(|()| piece.len()),
+            false => self.0.write(piece),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn a_file_of_more_than_8_gib_has_its_size_in_a_record() {
+    const SIZE: u64 = 9 << 30;
+    let ground = Ground::new();
+    let big = ground.path("tree/big");
+    fs::File::create(&big).unwrap().set_len(SIZE).unwrap();
+    fs::write(ground.path("tree/next"), "after it").unwrap();
+    let archive = ground.path("layer.tar");
+    let out = Holes(fs::File::create(&archive).unwrap());
+    write_tree(ground.tree.root.dir(), ground.tree.xattrs, WriteOptions::default(), out).unwrap();
+    // The end is zeros too.
+    let file = fs::File::options().write(true).open(&archive).unwrap();
+    let length = file.metadata().unwrap().len().max(SIZE).next_multiple_of(512) + 1024;
+    file.set_len(length).unwrap();
+    let listed = judges::tar(["-tvf".as_ref(), archive.as_os_str()]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let sizes: Vec<_> = listed.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
+    assert_eq!(sizes, [SIZE.to_string().as_str(), "8"], "{listed}");
+    // And forge's own reader finds what stands behind it.
+    let mut reader = forge_store::layer::TarReader::new(fs::File::open(&archive).unwrap());
+    let first = reader.next_entry().unwrap().unwrap();
+    assert_eq!((first.path.as_slice(), first.size), (&b"big"[..], SIZE));
+    assert_eq!(reader.next_entry().unwrap().unwrap().path, b"next");
+}

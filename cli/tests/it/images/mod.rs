@@ -5,12 +5,14 @@ mod documents;
 mod edits;
 mod forms;
 mod lazy;
+mod members;
 mod platforms;
 mod rejected;
 mod reproducible;
 mod schema;
 mod space;
 mod verify;
+mod words;
 
 use std::fs;
 

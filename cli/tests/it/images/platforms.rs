@@ -36,6 +36,20 @@ fn architectures(index: &Value) -> Vec<String> {
 }
 
 #[test]
+fn quiet_builds_print_the_digest_of_the_index_alone() {
+    let lab = Lab::new();
+    let text = "FROM scratch\nLABEL a=b\n";
+    let args =
+        ["-q", "--platform", PLATFORMS, "-t", "multi:1", "-o", "type=oci,dest=out/", "-o", "type=image"];
+    let outcome = lab.build_text(text, &args);
+    assert_eq!(outcome.stderr, "");
+    let digest = outcome.success();
+    assert_eq!(index(&lab, "out")["manifests"][0]["digest"], digest);
+    assert_eq!(document(&lab, "out", &value!(digest))["manifests"].as_array().unwrap().len(), 3);
+    assert_eq!(tagged(&lab, &digest)["manifests"].as_array().unwrap().len(), 3);
+}
+
+#[test]
 fn an_index_lists_images_in_the_order_of_the_request() {
     let (lab, registry) = (Lab::with_busybox(), Registry::open());
     let name = format!("{}/multi/app:1", registry.host);

@@ -17,13 +17,13 @@ const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
 /// A tar with one file.
-fn tar(path: &str, content: &[u8]) -> Vec<u8> {
+pub fn tar(path: &str, content: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
@@ -32,7 +32,7 @@ fn tar(path: &str, content: &[u8]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn packed(kind: &str, bytes: &[u8]) -> Vec<u8> {
+pub fn packed(kind: &str, bytes: &[u8]) -> Vec<u8> {
     let pack = |program: &str, args: &[&str]| {
         use std::process::{Command, Stdio};
         let mut command = Command::new(program);
@@ -52,13 +52,13 @@ fn packed(kind: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// An image layout written by hand, for lies of every kind.
-struct Made<'a> {
+pub struct Made<'a> {
     lab: &'a Lab,
     name: String,
 }
 
 impl<'a> Made<'a> {
-    fn new(lab: &'a Lab, name: &str) -> Self {
+    pub fn new(lab: &'a Lab, name: &str) -> Self {
         fs::create_dir_all(lab.path(name).join("blobs/sha256")).unwrap();
         lab.file(&format!("{name}/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#);
         Self { lab, name: name.to_owned() }
@@ -74,12 +74,12 @@ impl<'a> Made<'a> {
         self.lab.path(&self.name).join("blobs/sha256").join(&digest[7..])
     }
 
-    fn descriptor(&self, kind: &str, bytes: &[u8]) -> Value {
+    pub fn descriptor(&self, kind: &str, bytes: &[u8]) -> Value {
         value!({ "mediaType": kind, "digest": self.put(bytes), "size": bytes.len() })
     }
 
     /// An image of these layers, with these DiffIDs, as `x`.
-    fn image(&self, layers: &[Value], diff_ids: &[String]) -> &Self {
+    pub fn image(&self, layers: &[Value], diff_ids: &[String]) -> &Self {
         let config = value!({
             "architecture": "amd64", "os": "linux", "config": {},
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
@@ -101,7 +101,7 @@ impl<'a> Made<'a> {
         self
     }
 
-    fn context(&self) -> String {
+    pub fn context(&self) -> String {
         format!("b=oci-layout://{}:x", self.lab.at(&self.name))
     }
 }

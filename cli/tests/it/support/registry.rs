@@ -81,6 +81,24 @@ impl Registry {
         found
     }
 
+    /// What it was asked so far: `GET /v2/a/blobs/sha256:…`, with the answer's status.
+    pub fn requests(&self) -> Vec<(String, u16)> {
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
+        let request = |line: &str| {
+            let mut parts = line.split('"').skip(1);
+            let asked = parts.next()?.strip_suffix(" HTTP/1.1")?.to_owned();
+            Some((asked, parts.next()?.split_whitespace().next()?.parse().ok()?))
+        };
+        log.lines().filter_map(request).collect()
+    }
+
+    /// What a tag of a repository stands for, as the registry itself wrote it down.
+    pub fn digest(&self, repository: &str, tag: &str) -> String {
+        let link =
+            format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
+        fs::read_to_string(self.dir.path().join(&link)).unwrap_or_else(|e| panic!("{link}: {e}"))
+    }
+
     /// The file that holds a blob.
     pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").unwrap();
@@ -90,7 +108,7 @@ impl Registry {
 
 fn try_start(dir: &Path, host: &str, more: &str) -> Option<Child> {
     let config = format!(
-        "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    \
          rootdirectory: DIR/data\nhttp:\n  addr: {host}\n{more}"
     );
     let file = dir.join("config.yml");
