@@ -49,8 +49,10 @@ cargo build --workspace --quiet
 } >"$scratch/programs"
 
 case ${1:-} in
---shell) boot shell cgroup_no_v1=all FORGE_GUEST=shell FORGE_PROGRAMS="$scratch/programs" FORGE_WHAT="${2// /+}" ;;
---test) boot test cgroup_no_v1=all FORGE_GUEST=tests FORGE_PROGRAMS="$scratch/programs" FORGE_WHAT="${*:2}" ;;
+--shell | --test)
+  echo "${@:2}" >"$scratch/what"
+  boot other cgroup_no_v1=all FORGE_GUEST="${1#--}" FORGE_PROGRAMS="$scratch/programs" FORGE_WHAT="$scratch/what"
+  ;;
 '')
   boot v2 cgroup_no_v1=all FORGE_GUEST=v2 FORGE_PROGRAMS="$scratch/programs"
   boot hybrid FORGE_GUEST=hybrid FORGE_PROGRAMS="$scratch/programs"

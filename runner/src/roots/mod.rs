@@ -97,7 +97,7 @@ impl<'a> Roots<'a> {
                         let attempt = run(stack.rootfs())?;
                         drop(stack);
                         if keeps && attempt.is_ok() {
-                            fuse::translate(draft, self.store.layers().xattrs())
+                            fuse::translate(draft, &self.view(below)?, self.store.layers().xattrs())
                                 .map_err(trouble::of_files)?;
                         }
                         attempt

@@ -339,9 +339,9 @@ fn test_user() -> (u32, u32) {
         if !fs::read_to_string("/etc/subuid").unwrap_or_default().contains(USER) {
             tool("usermod", &["--add-subuids", "100000-165535", "--add-subgids", "100000-165535", USER]);
         }
-        // Desktops let everyone open this device, bare machines do not; user networks need it.
-        if Path::new("/dev/net/tun").exists() {
-            fs::set_permissions("/dev/net/tun", PermissionsExt::from_mode(0o666)).unwrap();
+        // Desktops let everyone open these devices, bare machines do not; networks and stacks of a user need them.
+        for device in ["/dev/net/tun", "/dev/fuse"].map(Path::new).into_iter().filter(|path| path.exists()) {
+            fs::set_permissions(device, PermissionsExt::from_mode(0o666)).unwrap();
         }
         (id("-u").unwrap(), id("-g").unwrap())
     })
