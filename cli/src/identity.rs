@@ -1,6 +1,7 @@
 //! Who forge is: root of the machine, root of a user namespace of its own, or nobody in particular.
 
 use forge_runner::isolation::{self, Capability, Climbed, Rung, has_capability};
+use forge_runner::userns;
 use forge_store::tree::OverlayXattrs;
 
 use crate::args::Command;
@@ -23,7 +24,7 @@ pub struct Identity {
 /// Must be called before the program has a second thread: entering a user namespace is for single ones.
 pub fn settle(command: &Command) -> Result<Identity, Failure> {
     let is_root = rustix::process::geteuid().is_root();
-    let is_machine_root = is_root && owns_all_ids();
+    let is_machine_root = is_root && userns::is_first();
     let wanted = match command {
         Command::Build(args) => args.isolation.isolation,
         Command::Run(args) => args.isolation.isolation,
@@ -50,12 +51,6 @@ pub fn settle(command: &Command) -> Result<Identity, Failure> {
         Failure::new(Kind::Sandbox, message, Some(refusal.remedy))
     })?;
     Ok(Identity { is_machine_root, marks: marks(is_full_root, isolation.rung), isolation })
-}
-
-/// True in the first user namespace: there, every id is mapped to itself.
-fn owns_all_ids() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 const OF_ROOT: &[OverlayXattrs] = &[OverlayXattrs::Trusted, OverlayXattrs::User];
