@@ -45,7 +45,7 @@ cargo build --workspace --quiet
   echo "source=$PWD"
   echo "forge=$target/debug/forge"
   [ "${1:-}" != --test ] || cargo test --workspace --no-run --message-format=json 2>/dev/null |
-    jq -r 'select(.target.kind == ["test"] and .target.name == "it") | "it=\(.executable)"'
+    jq -r 'select(.executable and (.target.src_path // "" | endswith("/cli/tests/it/main.rs"))) | "it=\(.executable)"'
 } >"$scratch/programs"
 
 case ${1:-} in

@@ -170,7 +170,10 @@ impl Known {
             .flat_map(|spec| spec.devices.iter().map(move |device| format!("{}={}", spec.kind, device.name)))
             .collect();
         let hint = match (names.is_empty(), self.has_yaml) {
-            (false, _) => format!("there are {}", names.join(", ")),
+            (false, false) => format!("there are {}", names.join(", ")),
+            (false, true) => {
+                format!("there are {}; specifications in YAML are not read, only JSON", names.join(", "))
+            }
             (true, false) => format!("describe it in a JSON file in {}", DIRECTORIES.join(" or ")),
             (true, true) => {
                 "this version of forge reads specifications in JSON only: for example nvidia-ctk cdi generate \

@@ -46,6 +46,11 @@ fn sigterm_does_too() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_does_too() {
+    stopped_by(Builder::Root, "-HUP", 129);
+}
+
+#[test]
 fn ctrl_c_ends_a_build_of_a_user() {
     stopped_by(Builder::User, "-INT", 130);
 }
