@@ -239,6 +239,12 @@ impl<'a> Steps<'a> {
             && let Some(text) = self.isolation.remark()
         {
             job.events.emit(Event::Note { step: job.step, text });
+            if self.hardened && rung == Rung::Chroot && !crate::sys::knows_scopes() {
+                let text = "warning: --hardened cannot keep steps from signalling other processes of this user here: \
+                            that takes Landlock, of Linux 6.12 or newer"
+                    .to_owned();
+                job.events.emit(Event::Note { step: job.step, text });
+            }
         }
         Ok(())
     }

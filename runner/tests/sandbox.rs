@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use forge_runner::spec::{Limits, Mount, MountSource, Network, Rootfs, Security, User};
+use forge_runner::spec::{Limits, Mount, MountSource, Network, Rootfs, SandboxSpec, Security, User};
 use support::{Builder, Lab, golden};
 
 const PROBE: &str = include_str!("../../testdata/sandbox/probe.sh");
@@ -40,6 +40,43 @@ fn an_ordinary_user_sees_the_same() {
 fn one_id_is_enough() {
     let lab = Lab::new(Builder::Single);
     golden("single.txt", &lab.run(&lab.script(PROBE)).success());
+}
+
+/// A program of testdata/sandbox, in the rootfs.
+fn compile(lab: &Lab, name: &str) {
+    let source = format!("{}/../testdata/sandbox/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let program = lab.path("base/bin").join(name);
+    support::run_tool("gcc", &["-static", "-o", program.to_str().unwrap(), &source]);
+}
+
+/// The lowest rung: another root directory, and everything that can be dropped is.
+fn chrooted(lab: &Lab, args: &[&str]) -> SandboxSpec {
+    let mut spec = lab.spec(args);
+    spec.rootfs = Rootfs::Chroot { path: lab.path("base"), aside: lab.directory("aside") };
+    spec.network = Network::Host;
+    spec
+}
+
+#[test]
+fn a_step_that_has_another_root_only_sees_this() {
+    let lab = Lab::new(Builder::Root);
+    compile(&lab, "status");
+    let script = "echo \"cwd $PWD, HOME $HOME\"; status; ls -A / /proc /sys 2>&1; cat /etc/resolv.conf /etc/hosts\n\
+        for f in /dev/*; do [ -L $f ] && echo $f to $(readlink $f) || stat -c '%n %F %a %t:%T' $f; done\n\
+        mkdir /j && chroot /j /bin/true 2>&1; mknod /n b 8 0 2>&1; mount -t tmpfs none /j 2>&1; rmdir /j";
+    let normal = lab.run(&chrooted(&lab, &["sh", "-c", script])).success();
+    let mut spec = chrooted(&lab, &["status"]);
+    spec.security = Security::hardened();
+    let hardened = lab.run(&spec).success();
+    golden("chroot.txt", &format!("{normal}== hardened\n{hardened}"));
+    assert!(!lab.path("base/dev").exists() && fs::read_dir(lab.path("aside")).unwrap().next().is_none());
+}
+
+#[test]
+fn system_calls_get_their_verdicts_with_another_root_only() {
+    let lab = Lab::new(Builder::Root);
+    compile(&lab, "syscalls");
+    golden("chroot-syscalls.txt", &lab.run(&chrooted(&lab, &["syscalls"])).success());
 }
 
 #[test]

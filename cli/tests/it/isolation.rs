@@ -113,7 +113,17 @@ fn only_real_changes_of_a_copied_tree_are_in_its_layer() {
          RUN ln /src/b /c && cat /src/b >>/tmp/new\n",
     );
     assert_eq!(found[2], ["drwxr-xr-x 0/0 0 src/", "-rw-r--r-- 0/0 2 src/a", "drwxrwxrwt 0/0 0 tmp/"]);
-    assert_eq!(found[3], ["-rw-r--r-- 0/0 2 c", "drwxrwxrwt 0/0 0 tmp/", "-rw-r--r-- 0/0 2 tmp/new"]);
+    // Two names of one file are both there, as overlayfs has it.
+    assert_eq!(
+        found[3],
+        [
+            "-rw-r--r-- 0/0 2 c",
+            "drwxr-xr-x 0/0 0 src/",
+            "hrw-r--r-- 0/0 0 src/b link to c",
+            "drwxrwxrwt 0/0 0 tmp/",
+            "-rw-r--r-- 0/0 2 tmp/new"
+        ]
+    );
 }
 
 #[test]
@@ -147,6 +157,77 @@ fn mounts_of_a_step_leave_nothing_in_the_image_of_a_container() {
     );
     again.success();
     assert!(pod.shell_here("y", "cat /n2").lines().count() > 2);
+}
+
+/// The tree of one step is the next one's: whatever lies between, it holds what the layers hold.
+#[test]
+fn a_tree_that_is_used_again_holds_what_the_layers_hold() {
+    let text = "FROM busybox AS base\n\
+        RUN mkdir -p /d/e /k && echo 1 >/d/e/1 && echo 2 >/d/2 && ln -s d /l && echo shared >/one && chmod 700 /k\n\
+        RUN ln /one /two && chmod 711 /d\n\
+        RUN rm /one && cat /two >/seen\n\
+        FROM base AS left\n\
+        RUN rm -r /d && echo file >/d && rm /l && mkdir /l && echo 3 >/l/3\n\
+        COPY src /k/src\n\
+        RUN test -f /d && cat /k/src/a /l/3 >/left && rm -r /k && touch -d 2001-01-01 /l\n\
+        FROM base AS right\n\
+        COPY src/a /d/e/a\n\
+        RUN ls -A /d /d/e /k /l/ >/right && cat /d/e/1 >>/right && rm /d/e/a && stat -c '%a %n' /d /k >>/right\n\
+        RUN test ! -e /d/e/a && mv /d/e /d/f && setsid true && echo end >>/d/2\n\
+        FROM left\n\
+        COPY --from=right /right /d/f /d/2 /from/\n\
+        RUN cat /from/* /left /seen >/all && test ! -e /k && ls /from >>/all && rm /seen\n";
+    let pod = Lab::in_pod(DOCKERS);
+    pod.add_busybox();
+    let found = layers(&pod, text);
+    assert_same(&as_root(text), &found);
+    let root = Lab::with_busybox();
+    assert_eq!(digest(&root, text), digest(&pod, text));
+    let said = pod.shell_here("x", "cat /all");
+    assert_eq!(said, root_says(&root, text, "cat /all"));
+    assert!(pod.unfinished().is_empty());
+}
+
+fn root_says(lab: &Lab, text: &str, script: &str) -> String {
+    layers(lab, text);
+    lab.shell("x", script)
+}
+
+/// Landlock closes what no namespace does; where the kernel has none, a hardened build says so.
+#[test]
+fn a_hardened_step_of_a_container_signals_nobody_outside() {
+    let lab = Lab::in_pod(DOCKERS);
+    lab.add_busybox();
+    let mut other = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let text = format!("FROM busybox\nRUN kill -TERM {} && echo reached || echo closed\n", other.id());
+    let built = lab.build_text(&text, &["--hardened", "--progress=plain"]);
+    let warned = built.stderr.contains("--hardened cannot keep steps from signalling other processes");
+    let closed = built.stderr.lines().any(|line| line.ends_with(" closed"));
+    let lives = other.try_wait().unwrap().is_none();
+    let _ = other.kill();
+    let _ = other.wait();
+    assert!(closed != warned, "{built}");
+    assert!(lives || warned, "{built}");
+    built.success();
+}
+
+#[test]
+fn a_failed_step_of_a_container_is_repeated_and_entered() {
+    let lab = Lab::in_pod(DOCKERS);
+    lab.add_busybox();
+    let text = "FROM busybox AS first\nWORKDIR /home\nRUN echo below >/below\nUSER app\nRUN cat /below && touch /tmp/mine && exit 5\n";
+    assert_eq!(lab.build_text(text, &[]).code, 1);
+    let again = lab.forge(&["replay"]);
+    assert!(again.code == 1 && again.stdout == "below\n" && again.stderr.contains("exit code: 5"), "{again}");
+    let shell = lab.forge_with_input(&["replay", "--shell"], "echo $(id -un) $PWD $(cat /below); exit 3\n");
+    assert!(shell.code == 3 && shell.stdout.contains("app /home below"), "{shell}");
+    let mut talk = lab.talk(&["build", "--on-error=shell", &lab.at("ctx")]);
+    talk.expect("a shell in the failed step");
+    talk.send("echo $(id -un) $PWD $(ls /tmp).\n");
+    talk.expect("app /home mine.");
+    talk.send("exit\n");
+    assert_eq!(talk.finish().0, 1);
+    assert!(lab.unfinished().is_empty());
 }
 
 #[test]
@@ -199,7 +280,8 @@ const NO_STACKS: &str = "overlay,fuse,fuse.fuse-overlayfs";
 
 /// What everything gives as an image that depends on contents alone.
 fn digest(lab: &Lab, dockerfile: &str) -> String {
-    let dockerfile = dockerfile.replace("FROM busybox\n", "FROM scratch\nADD rootfs.tar /\n");
+    let dockerfile =
+        dockerfile.replacen("FROM busybox", "FROM scratch", 1).replacen('\n', "\nADD rootfs.tar /\n", 1);
     let context = lab.context("ctx", &[("Dockerfile", &dockerfile), ("src/a", "a\n"), ("src/b", "b\n")]);
     fs::write(context.join("rootfs.tar"), busybox_rootfs()).unwrap();
     lab.build(&context, &["-q", "--reproducible"]).success()

@@ -1,11 +1,12 @@
 //! What a step did to a copied tree, as a layer: found by a walk, and moved rather than copied.
 //!
-//! A file is in the layer if it is another file than before: its type, owner, mode, time, attributes or bytes. One that
-//! was only opened for writing, or got another name beside, is not. A directory is in it if it changed itself or if
+//! A file is in the layer if it is another file than before: its type, owner, mode, time, attributes or bytes, or if it
+//! got another name beside. One that was only opened for writing is not. A directory is in it if it changed itself or if
 //! anything below did, with its metadata of now. What is gone leaves a whiteout; a directory that was replaced by
 //! another is opaque.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -15,8 +16,18 @@ use std::path::{Path, PathBuf};
 use forge_store::rootdir::{At, Dir, FileKind, Stat};
 use forge_store::tree::{OverlayXattrs, create_whiteout, is_whiteout, node};
 
+use super::kept::Names;
 use super::stamps::{Stamps, same_metadata, untouched};
 use crate::files::{At as _, FilesError, TreeView};
+
+/// What [`collect`] did to the tree.
+#[derive(Default)]
+pub(super) struct Moved {
+    /// Names that are no longer what they were before the step.
+    pub(super) names: Names,
+    /// A file of the layer still has a name in the tree, so that writing there would change it.
+    pub(super) shares_files: bool,
+}
 
 /// Moves what is in `now` and not in `view` to `to`, the root of an empty layer; what went is marked there.
 pub(super) fn collect(
@@ -25,13 +36,15 @@ pub(super) fn collect(
     now: &Dir,
     to: &Dir,
     marks: OverlayXattrs,
-) -> Result<(), FilesError> {
-    let collector = Collector { view, before, marks };
+) -> Result<Moved, FilesError> {
+    let collector = Collector { view, before, marks, names: RefCell::default(), links: RefCell::default() };
     let stat = now.stat()?;
     let out = Out { parent: None, name: OsStr::new(""), now, stat, dir: OnceCell::from(to.clone()) };
     copy_metadata(now, &stat, to)?;
     collector.directory(now, Path::new(""), &out)?;
-    Ok(to.itself().set_mtime(stat.mtime)?)
+    to.itself().set_mtime(stat.mtime)?;
+    let shares_files = collector.links.borrow().values().any(|(moved, names)| moved < names);
+    Ok(Moved { names: collector.names.into_inner(), shares_files })
 }
 
 /// A directory of the layer, made once something goes into it.
@@ -69,6 +82,10 @@ struct Collector<'a> {
     view: &'a dyn TreeView,
     before: &'a Stamps,
     marks: OverlayXattrs,
+    /// What was moved, removed or changed.
+    names: RefCell<Names>,
+    /// Moved files with several names: how many of them were moved, and how many there are.
+    links: RefCell<HashMap<(u64, u64), (u64, u64)>>,
 }
 
 impl Collector<'_> {
@@ -79,6 +96,7 @@ impl Collector<'_> {
             |name: &OsStr| names.binary_search_by(|entry| entry.name.as_bytes().cmp(name.as_bytes())).is_ok();
         for name in known.into_iter().flat_map(|known| known.keys()).filter(|name| !is_there(name)) {
             create_whiteout(out.get()?.at(name)?, self.marks)?;
+            self.names.borrow_mut().add(&path.join(name), true);
         }
         for entry in &names {
             let at = now.at(&entry.name)?;
@@ -98,6 +116,7 @@ impl Collector<'_> {
                 self.directory(&now, path, &inner)?;
                 if !same_metadata(was, &stat) || !self.same_attributes(at, path)? {
                     inner.get()?;
+                    self.names.borrow_mut().add(path, false);
                 }
                 return inner.finish();
             }
@@ -105,10 +124,13 @@ impl Collector<'_> {
         match was {
             // A directory that is another one is no longer the old one's names either.
             Some(_) if is_directory => {}
+            // It got another name beside: in a layer both are one file, or neither is.
+            Some(was) if stat.nlink > was.nlink && stat.kind == FileKind::Regular => {}
             Some(was) if untouched(was, &stat) => return Ok(()),
             Some(was) if same_metadata(was, &stat) && self.same_content(at, &stat, path)? => return Ok(()),
             _ => {}
         }
+        self.names.borrow_mut().add(path, true);
         // Without the process that listens it means nothing; it hides what had its name.
         if stat.kind == FileKind::Socket {
             return match was {
@@ -155,6 +177,10 @@ impl Collector<'_> {
         if is_whiteout(stat) {
             return Err(FilesError::Unkept { path: path.to_owned(), what: "the device 0:0".into() });
         }
+        if stat.nlink > 1 && stat.kind != FileKind::Directory {
+            let mut links = self.links.borrow_mut();
+            links.entry((stat.dev, stat.ino)).or_insert((0, stat.nlink)).0 += 1;
+        }
         if stat.kind == FileKind::Symlink {
             return Ok(());
         }
@@ -182,7 +208,7 @@ impl Collector<'_> {
 }
 
 /// Attributes that belong to the content: those that views show.
-fn is_content(name: &OsStr) -> bool {
+pub(super) fn is_content(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let own = [b"user.overlay.".as_slice(), node::XATTR_PREFIX.as_bytes()];
     name == b"security.capability"

@@ -1,4 +1,4 @@
-//! All layers, copied into one directory for one step.
+//! All layers, copied into one directory for one step, and kept up to date for the next ones (see [`super::kept`]).
 //!
 //! Every byte is copied, never linked: a step may write to any file, and layers in the store never change.
 
@@ -8,9 +8,10 @@ use std::path::Path;
 
 use forge_store::rootdir::{Dir, FileKind, Stat};
 use forge_store::tree::{OverlayXattrs, node, owner};
-use forge_store::{Draft, RootDir};
+use forge_store::{Draft, RootDir, Snapshot, Store};
 
 use super::changes;
+use super::kept::{Kept, Names};
 use super::stamps::Stamps;
 use crate::files::{FilesError, TreeView, copy_bytes};
 use crate::sandbox::spec::Rootfs;
@@ -40,6 +41,28 @@ impl Copied {
         Ok(Copied { place, stamps, is_mounted })
     }
 
+    /// Makes a tree of an earlier step what `view` shows of `below`. None if that cannot be.
+    pub(super) fn again(
+        mut kept: Kept,
+        store: &Store,
+        below: &Snapshot,
+        view: &dyn TreeView,
+        is_mounted: bool,
+    ) -> Option<Copied> {
+        let names = kept.names(store, below).ok().filter(|names| !names.is_whole)?;
+        // What a step could not put back is nowhere to be found.
+        let has_rest = std::fs::read_dir(kept.place.work()).ok()?.next().is_some();
+        let root = RootDir::open_host(kept.place.tree()).ok().filter(|_| !has_rest)?;
+        let marks = store.layers().xattrs();
+        let mut copier = Copier { view, marks, devices: is_mounted, links: HashMap::new() };
+        copier.refresh(Path::new(""), root.dir(), &names).ok()?;
+        if let Some(stat) = view.stat(Path::new("")).ok()? {
+            copier.furnish(Path::new(""), root.dir(), &stat).ok()?;
+        }
+        let stamps = Stamps::take(&root).ok()?;
+        Some(Copied { place: kept.place, stamps, is_mounted })
+    }
+
     /// The tree, for a sandbox.
     pub(super) fn rootfs(&self) -> Rootfs {
         let path = self.place.tree();
@@ -49,16 +72,22 @@ impl Copied {
         }
     }
 
-    /// Moves what differs from `view` into `draft`, as a layer.
+    /// Moves what differs from `view`, which shows `below`, into `draft`, as a layer. Gives the tree for another step,
+    /// if it is still good for one.
     pub(super) fn changes(
         self,
+        below: &Snapshot,
         view: &dyn TreeView,
         draft: &Draft,
         marks: OverlayXattrs,
-    ) -> Result<(), FilesError> {
+    ) -> Result<Option<Kept>, FilesError> {
         let now = RootDir::open_host(self.place.tree())?;
         let to = RootDir::open_host(draft.tree())?;
-        changes::collect(view, &self.stamps, now.dir(), to.dir(), marks)
+        let moved = changes::collect(view, &self.stamps, now.dir(), to.dir(), marks)?;
+        // Owners that are records of a directory would outlive the names that they are for.
+        let is_good = !moved.shares_files && marks != OverlayXattrs::Single;
+        let layers = below.layers().into_iter().cloned().collect();
+        Ok(is_good.then_some(Kept { place: self.place, layers, stale: moved.names }))
     }
 }
 
@@ -82,6 +111,49 @@ impl Copier<'_> {
                 self.furnish(&path, &dir, stat)?;
             } else {
                 self.file(&path, stat, to, &child.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything that has one of these names what the view shows there.
+    fn refresh(&mut self, path: &Path, to: &Dir, names: &Names) -> Result<(), FilesError> {
+        for (name, inner) in &names.inner {
+            let (path, at) = (path.join(name), to.at(name)?);
+            let was = at.try_stat()?;
+            match self.view.stat(&path)? {
+                Some(stat) if stat.kind == FileKind::Directory => {
+                    let stays = !inner.is_whole && was.is_some_and(|was| was.kind == FileKind::Directory);
+                    if !stays {
+                        at.remove_tree()?;
+                        at.create_dir(0o700)?;
+                    }
+                    let dir = at.open_dir()?;
+                    match stays {
+                        true => self.refresh(&path, &dir, inner)?,
+                        false => self.directory(&path, &dir)?,
+                    }
+                    self.forget_attributes(&path, &dir)?;
+                    self.furnish(&path, &dir, &stat)?;
+                }
+                found => {
+                    at.remove_tree()?;
+                    if let Some(stat) = found {
+                        self.file(&path, &stat, to, name)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes attributes off a directory that it does not have in the view.
+    fn forget_attributes(&self, path: &Path, dir: &Dir) -> Result<(), FilesError> {
+        let wanted = self.view.xattrs(path)?;
+        let at = dir.itself();
+        for name in at.xattrs()?.into_iter().filter(|name| changes::is_content(name)) {
+            if !wanted.iter().any(|(wanted, _)| *wanted == name) {
+                at.remove_xattr(&name)?;
             }
         }
         Ok(())

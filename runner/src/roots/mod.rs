@@ -3,7 +3,7 @@
 //! ```text
 //! overlay         the kernel stacks the layers; what changes lies in the draft      (nearly always)
 //! fuse-overlayfs  a program stacks them, where the kernel does not let us
-//! copies          all layers copied into one directory; what changed is found by a walk
+//! copies          all layers copied into one directory, which the next step uses again; a walk finds what changed
 //! ```
 //!
 //! Which of them works is found out by the first step: the overlay is tried, and only if the kernel refuses it the next
@@ -12,6 +12,7 @@
 mod changes;
 mod copies;
 mod fuse;
+mod kept;
 mod stamps;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::sandbox::spec::{OverlayXattrs, Rootfs, Upper as UpperDirs};
 use crate::{Exit, Failure, Phase, trouble};
 
 use copies::Copied;
+use kept::Pool;
 
 /// How the tree comes about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub(crate) struct Roots<'a> {
     isolation: Climbed,
     search_path: String,
     way: Mutex<Way>,
+    copies: Pool,
 }
 
 /// A step in its tree: how it ended, or why it did not begin.
@@ -55,6 +58,7 @@ impl<'a> Roots<'a> {
             isolation: isolation.clone(),
             search_path: search_path.to_owned(),
             way: Mutex::new(way),
+            copies: Pool::default(),
         }
     }
 
@@ -184,14 +188,25 @@ impl<'a> Roots<'a> {
     ) -> Result<(Exit, T), WorldError> {
         let view = self.view(below)?;
         let marks = self.store.layers().xattrs();
-        let place = self.store.scratch().map_err(trouble::of_store)?;
-        let copied = Copied::make(place, &view, marks, self.isolation.rung.has_namespaces())
-            .map_err(trouble::of_files)?;
+        let copied = self.copied(below, &view)?;
         let ended = run(copied.rootfs())?.map_err(|failure| self.explain(&failure))?;
+        // What a step that failed left in a tree is thrown away with it.
         if keeps && ended.0 == Exit::Code(0) {
-            copied.changes(&view, draft, marks).map_err(trouble::of_files)?;
+            let kept = copied.changes(below, &view, draft, marks).map_err(trouble::of_files)?;
+            kept.into_iter().for_each(|kept| self.copies.put(kept));
         }
         Ok(ended)
+    }
+
+    /// The layers in one directory: one that an earlier step used, or a new one.
+    fn copied(&self, below: &Snapshot, view: &StackView) -> Result<Copied, WorldError> {
+        let is_mounted = self.isolation.rung.has_namespaces();
+        let again = |kept| Copied::again(kept, self.store, below, view, is_mounted);
+        if let Some(copied) = self.copies.take(below).and_then(again) {
+            return Ok(copied);
+        }
+        let place = self.store.scratch().map_err(trouble::of_store)?;
+        Copied::make(place, view, self.store.layers().xattrs(), is_mounted).map_err(trouble::of_files)
     }
 
     fn view(&self, below: &Snapshot) -> Result<StackView, WorldError> {

@@ -34,3 +34,19 @@ pub(crate) fn restrict_scope() -> io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), 0_u32) };
     super::checked(result).map(drop)
 }
+
+/// Whether [`restrict_scope`] is something that this kernel knows, as far as asking goes.
+pub(crate) fn knows_scopes() -> bool {
+    const CREATE_RULESET_VERSION: u32 = 1;
+    const WITH_SCOPES: libc::c_long = 6;
+    // SAFETY: without a ruleset the call only gives a number.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<Ruleset>(),
+            0_usize,
+            CREATE_RULESET_VERSION,
+        )
+    };
+    version >= WITH_SCOPES
+}

@@ -11,7 +11,7 @@ mod process;
 mod signals;
 
 pub(crate) use interface::bring_up_loopback;
-pub(crate) use landlock::restrict_scope;
+pub(crate) use landlock::{knows_scopes, restrict_scope};
 pub use memory::share_heap;
 pub(crate) use mount::{in_own_mounts, set_mount_attributes};
 pub(crate) use process::{
