@@ -34,6 +34,15 @@ fn everyone() -> [Lab; 2] {
 }
 
 #[test]
+fn no_guard_of_what_is_shipped_can_be_left_out() {
+    let asks = |program: &str| try_tool("grep", &["-q", "FORGE_WITHOUT", program]).status.success();
+    let mut lab = Lab::new();
+    assert!(!asks(env!("CARGO_BIN_EXE_forge")));
+    lab.leave_out("", "");
+    assert!(asks(&lab.at("forge-unguarded")));
+}
+
+#[test]
 fn x01_a_working_directory_through_a_descriptor_leads_nowhere() {
     let lab = Lab::with_busybox();
     let dir = canary(&lab);
