@@ -137,7 +137,7 @@ impl<'a> Steps<'a> {
         if outlook.steps.is_empty() || self.isolation.rung == Rung::None {
             return;
         }
-        self.nursery.open();
+        self.nursery.open(outlook.steps.len());
         if self.isolation.rung != Rung::Chroot {
             let has_own = |op: &&&RunOp| op.network == types::Network::Default;
             self.networks.prepare(outlook.first.iter().filter(has_own).count());
@@ -283,17 +283,18 @@ impl<'a> Steps<'a> {
     ) -> Result<Result<Arc<Running>, Failure>, WorldError> {
         let Prepared { spec, handles, lease, .. } = prepared;
         spec.rootfs = rootfs.clone();
-        let cgroup = self.cgroup(spec, job)?;
         let handles = std::mem::take(handles);
         let netns = lease.as_ref().and_then(Lease::netns);
-        let zygote = self.nursery.zygote().map_err(trouble::of_sandbox)?;
-        let running = match zygote.spawn(zygote::Job { spec, stdio, handles, netns, cgroup }) {
+        let newborn = self.nursery.first_process(spec, || self.cgroup(spec, job))?;
+        let running = match newborn.start(zygote::Job { spec, stdio, handles, netns, cgroup: None }) {
             Err(zygote::ZygoteError::Sandbox(failure)) => return Ok(Err(failure)),
             other => Arc::new(other.map_err(trouble::of_zygote)?),
         };
         lock(&self.running).insert(job.step, running.clone());
         if self.cancelled.load(Ordering::SeqCst) {
             running.kill();
+        } else {
+            self.nursery.prepare_next(spec, || self.cgroup(spec, job));
         }
         Ok(Ok(running))
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, symlinkat};
 use rustix::mount::MountAttrFlags;
 
+use super::cradle::Cradle;
 use super::mountpoints::{self, Kind};
 use super::mounts::{self, INERT};
 use super::report::{At, Failure, Phase};
@@ -37,6 +38,27 @@ pub(super) const LINKS: [(&str, &str); 5] = [
 
 const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
+/// What can be mounted before the tree is there: /proc and /dev. They lie in the workshop meanwhile.
+pub(super) struct Staged {
+    proc: OwnedFd,
+    dev: OwnedFd,
+    /// The directory that /dev is a mount of, to add to it.
+    inside: OwnedFd,
+}
+
+impl Staged {
+    pub(super) fn make(workshop: &Workshop, cradle: &Cradle) -> Result<Staged, Failure> {
+        let proc = mounts::make("proc", &[], INERT).at(Phase::Mount, "proc on /proc")?;
+        workshop.stage("proc", &proc).at(Phase::Mount, "proc on /proc")?;
+        let (dev, inside) = make_dev(workshop, cradle)?;
+        Ok(Staged { proc, dev, inside })
+    }
+
+    pub(super) fn proc(&self) -> &OwnedFd {
+        &self.proc
+    }
+}
+
 /// The kernel's trees, mounted; kept open so that masks can be laid without walking through the image.
 pub(super) struct KernelTrees {
     pub(super) proc: OwnedFd,
@@ -45,13 +67,23 @@ pub(super) struct KernelTrees {
 }
 
 /// Mounts them all below `root`, whose mount points exist.
-pub(super) fn mount(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> Result<KernelTrees, Failure> {
-    let proc = mounts::make("proc", &[], INERT).at(Phase::Mount, "proc on /proc")?;
+pub(super) fn mount(root: &OwnedFd, staged: Staged, spec: &SandboxSpec) -> Result<KernelTrees, Failure> {
+    let Staged { proc, dev, inside } = staged;
     put(&proc, root, "proc")?;
     let sys = sysfs(spec).at(Phase::Mount, "sysfs on /sys")?;
     put(&sys, root, "sys")?;
     mount_cgroups(&sys, spec);
-    let dev = mount_dev(root, workshop, spec)?;
+    if !Guard::OwnDev.holds() {
+        let dev = image_dev(root).at(Phase::Mount, "the image's /dev")?;
+        return Ok(KernelTrees { proc, sys, dev });
+    }
+    put(&dev, root, "dev")?;
+    for node in &spec.devices {
+        let name = node.target.strip_prefix("/dev/").unwrap_or(&node.target);
+        mountpoints::open_or_make(&inside, Path::new(name), Kind::File, &mut Vec::new())
+            .at(Phase::Mount, format!("/dev/{name}"))?;
+        bind_node(&dev, name, || extra_device(&node.host))?;
+    }
     Ok(KernelTrees { proc, sys, dev })
 }
 
@@ -104,26 +136,19 @@ fn mount_cgroups(sys: &OwnedFd, spec: &SandboxSpec) {
     }
 }
 
-fn mount_dev(root: &OwnedFd, workshop: &Workshop, spec: &SandboxSpec) -> Result<OwnedFd, Failure> {
-    if !Guard::OwnDev.holds() {
-        return image_dev(root).at(Phase::Mount, "the image's /dev");
-    }
+/// /dev, and the directory that it is a mount of.
+fn make_dev(workshop: &Workshop, cradle: &Cradle) -> Result<(OwnedFd, OwnedFd), Failure> {
     let inside = workshop.directory("dev").at(Phase::Mount, "tmpfs on /dev")?;
-    fill_dev(&inside, spec).at(Phase::Mount, "contents of /dev")?;
-    let nodev =
-        if spec.security.confined { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
+    fill_dev(&inside).at(Phase::Mount, "contents of /dev")?;
+    let nodev = if cradle.confined { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC | nodev;
     let dev = workshop.mount("dev", attributes).at(Phase::Mount, "tmpfs on /dev")?;
-    put(&dev, root, "dev")?;
+    mounts::attach(&dev, &inside).at(Phase::Mount, "tmpfs on /dev")?;
     for (name, number) in NODES {
         bind_node(&dev, name, || device(&format!("/dev/{name}"), number))?;
     }
-    for node in &spec.devices {
-        let name = node.target.strip_prefix("/dev/").unwrap_or(&node.target);
-        bind_node(&dev, name, || extra_device(&node.host))?;
-    }
-    mount_below_dev(&dev, spec)?;
-    Ok(dev)
+    mount_below_dev(&dev, cradle)?;
+    Ok((dev, inside))
 }
 
 /// What a builder without a /dev of its own does: the image's directory, with what is missing. See [`Guard::OwnDev`].
@@ -136,7 +161,7 @@ fn image_dev(root: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(dev)
 }
 
-fn fill_dev(dev: &OwnedFd, spec: &SandboxSpec) -> io::Result<()> {
+fn fill_dev(dev: &OwnedFd) -> io::Result<()> {
     for (name, target) in LINKS {
         symlinkat(target, dev, name)?;
     }
@@ -145,10 +170,6 @@ fn fill_dev(dev: &OwnedFd, spec: &SandboxSpec) -> io::Result<()> {
     }
     for (name, _) in NODES {
         mountpoints::make(dev, Path::new(name), Kind::File)?;
-    }
-    for node in &spec.devices {
-        let name = node.target.strip_prefix("/dev/").unwrap_or(&node.target);
-        mountpoints::open_or_make(dev, Path::new(name), Kind::File, &mut Vec::new())?;
     }
     Ok(())
 }
@@ -173,11 +194,11 @@ fn extra_device(path: &Path) -> io::Result<OwnedFd> {
     Err(io::Error::from_raw_os_error(libc::ENODEV))
 }
 
-fn mount_below_dev(dev: &OwnedFd, spec: &SandboxSpec) -> Result<(), Failure> {
+fn mount_below_dev(dev: &OwnedFd, cradle: &Cradle) -> Result<(), Failure> {
     let no_programs = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let terminals = devpts(no_programs).at(Phase::Mount, "devpts on /dev/pts")?;
     put_in_dev(&terminals, dev, "pts")?;
-    let size = spec.shm_size_bytes.to_string();
+    let size = cradle.shm_size_bytes.to_string();
     let shm = mounts::make("tmpfs", &[("size", &size), ("mode", "1777")], INERT)
         .at(Phase::Mount, "tmpfs on /dev/shm")?;
     put_in_dev(&shm, dev, "shm")?;

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -25,19 +24,18 @@ use crate::guard::Guard;
 use crate::seccomp::Program;
 use crate::sys::{self, Cloned};
 use crate::user::Ids;
-use crate::zygote::wire::{self, Envelope, Parcel};
+use crate::zygote::wire::{self, Envelope};
 
 /// CAP_SYS_ADMIN, kept only where mount points have to be unmounted at the end.
 const INIT_WITH_MOUNTS: u64 = Capabilities::INIT.bits() | 1 << 21;
 
 /// The life of PID 1. Returns when this process should exit.
-pub(crate) fn run(parcel: Parcel, filter: &Program) {
-    let control = parcel.control;
-    let report = match live(&control, parcel.descriptors, filter) {
+pub(crate) fn run(control: &OwnedFd, filter: &Program) {
+    let report = match live(control, filter) {
         Ok(exit) => Report::Exited(exit),
         Err(failure) => Report::Failed(failure),
     };
-    tell(&control, &report);
+    tell(control, &report);
 }
 
 /// Says how it went. If nobody listens any more there is nobody to tell.
@@ -47,7 +45,7 @@ pub(crate) fn tell(control: &OwnedFd, report: &Report) {
     }
 }
 
-fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Result<Exit, Failure> {
+fn live(control: &OwnedFd, filter: &Program) -> Result<Exit, Failure> {
     if Guard::NotDumpable.holds() {
         set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Phase::Internal, "dumpable flag")?;
     }
@@ -57,17 +55,20 @@ fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Resul
     sys::block(&signals).at(Phase::Internal, "signal mask")?;
     let children = sys::signal_fd(&signals).at(Phase::Internal, "signalfd")?;
 
-    let Opened { envelope, streams, netns, cgroups, handles } = Opened::from(descriptors)?;
-    let mut spec = envelope.spec;
-    if let Rootfs::Chroot { path, aside } = &spec.rootfs {
-        let (path, aside) = (path.clone(), aside.clone());
-        return live_in_a_directory(spec, (&path, &aside), streams, cgroups, filter, (control, &children));
+    let (cradle, cgroups) = wire::receive_cradle(control).at(Phase::Internal, "what to make ready")?;
+    if !cradle.has_namespaces {
+        let Opened { envelope: Envelope { spec, .. }, streams, .. } = Opened::receive(control)?;
+        return live_in_a_directory(spec, streams, cgroups, filter, (control, &children));
     }
     set_parent_process_death_signal(Some(Signal::KILL)).at(Phase::Internal, "death signal")?;
     join_cgroups(cgroups)?;
+    let ready = if cradle.has_mounts { Some(tree::Ready::make(&cradle)?) } else { None };
+    // From here on it is a certain step's.
+    let Opened { envelope, streams, netns, handles } = Opened::receive(control)?;
+    let mut spec = envelope.spec;
     enter_network(netns, spec.network)?;
     rustix::system::sethostname(spec.hostname.as_bytes()).at(Phase::Namespaces, "host name")?;
-    let (ids, remains) = tree::build(&spec, &envelope.skeleton, handles)?;
+    let (ids, remains) = tree::build(&spec, &envelope.skeleton, handles, ready)?;
     identity::add_home(&mut spec.env, &ids);
     let streams = if spec.terminal { own_terminal("/dev/pts/ptmx", &ids, control)? } else { streams };
     let process = start(&spec, &ids, streams, filter, control, None)?;
@@ -83,19 +84,21 @@ fn live(control: &OwnedFd, descriptors: Vec<OwnedFd>, filter: &Program) -> Resul
 /// leaves, and it outlives a caller that was killed for as long as it takes to end that.
 fn live_in_a_directory(
     mut spec: SandboxSpec,
-    (root, aside): (&Path, &Path),
     streams: Streams,
     cgroups: Vec<OwnedFd>,
     filter: &Program,
     (control, children): (&OwnedFd, &OwnedFd),
 ) -> Result<Exit, Failure> {
+    let Rootfs::Chroot { path: root, aside } = spec.rootfs.clone() else {
+        return Err(Failure { phase: Phase::Internal, object: "no directory to live in".into(), errno: 0 });
+    };
     rustix::process::set_child_subreaper(Some(getpid())).at(Phase::Internal, "subreaper")?;
     for file in cgroups {
         rustix::io::write(&file, b"0").at(Phase::Cgroup, "tasks")?;
     }
     bare::narrow(&mut spec);
     let is_filtered = crate::isolation::is_filtered();
-    let laid = bare::Laid::lay(root, aside, &spec)?;
+    let laid = bare::Laid::lay(&root, &aside, &spec)?;
     let ids = identity::of(&spec.user, laid.root().as_fd());
     let process = ids.and_then(|ids| {
         identity::add_home(&mut spec.env, &ids);
@@ -113,13 +116,13 @@ struct Opened {
     envelope: Envelope,
     streams: Streams,
     netns: Option<OwnedFd>,
-    cgroups: Vec<OwnedFd>,
     handles: Vec<OwnedFd>,
 }
 
 impl Opened {
-    /// Sorts the descriptors out by what the envelope, the first of them, says about the others.
-    fn from(descriptors: Vec<OwnedFd>) -> Result<Opened, Failure> {
+    /// Waits for the work, and sorts the descriptors out by what the envelope, the first of them, says about the others.
+    fn receive(control: &OwnedFd) -> Result<Opened, Failure> {
+        let (_, descriptors) = wire::receive(control).at(Phase::Internal, "sandbox specification")?;
         let mut descriptors = descriptors.into_iter();
         let mut next = || {
             descriptors.next().ok_or_else(|| Failure {
@@ -131,8 +134,7 @@ impl Opened {
         let envelope = Envelope::read(next()?).at(Phase::Internal, "sandbox specification")?;
         let streams = Streams { stdin: next()?, stdout: next()?, stderr: next()? };
         let netns = if envelope.has_netns { Some(next()?) } else { None };
-        let cgroups = (0..envelope.cgroups).map(|_| next()).collect::<Result<_, _>>()?;
-        Ok(Opened { envelope, streams, netns, cgroups, handles: descriptors.collect() })
+        Ok(Opened { envelope, streams, netns, handles: descriptors.collect() })
     }
 }
 

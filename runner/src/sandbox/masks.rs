@@ -10,11 +10,10 @@ use std::path::Path;
 use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::MountAttrFlags;
 
-use super::filesystems::{KernelTrees, is_directory};
+use super::filesystems::is_directory;
 use super::mounts;
 use super::report::{At, Failure, Phase};
 use super::workshop::Workshop;
-use crate::guard::Guard;
 
 const PROC_MASKED: [&str; 10] = [
     "acpi",
@@ -33,19 +32,32 @@ const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 const CPUS: &str = "devices/system/cpu";
 const THERMAL: &str = "thermal_throttle";
 
-/// Lays all masks.
-pub(super) fn lay(trees: &KernelTrees, workshop: &Workshop) -> Result<(), Failure> {
+/// Lays those of /proc. `image_dev` is the image's /dev where no other is, see [`crate::guard::Guard::OwnDev`].
+pub(super) fn lay_on_proc(
+    proc: &OwnedFd,
+    workshop: &Workshop,
+    image_dev: Option<&OwnedFd>,
+) -> Result<(), Failure> {
     for name in PROC_READ_ONLY {
-        make_read_only(&trees.proc, name).at(Phase::Mount, format!("/proc/{name} read-only"))?;
+        make_read_only(proc, name).at(Phase::Mount, format!("/proc/{name} read-only"))?;
     }
     for name in PROC_MASKED {
-        hide(trees, &trees.proc, name, workshop).at(Phase::Mount, format!("mask over /proc/{name}"))?;
+        hide(proc, name, workshop, image_dev).at(Phase::Mount, format!("mask over /proc/{name}"))?;
     }
+    Ok(())
+}
+
+/// Lays those of /sys.
+pub(super) fn lay_on_sys(
+    sys: &OwnedFd,
+    workshop: &Workshop,
+    image_dev: Option<&OwnedFd>,
+) -> Result<(), Failure> {
     for name in SYS_MASKED {
-        hide(trees, &trees.sys, name, workshop).at(Phase::Mount, format!("mask over /sys/{name}"))?;
+        hide(sys, name, workshop, image_dev).at(Phase::Mount, format!("mask over /sys/{name}"))?;
     }
-    for name in thermal_directories(&trees.sys).at(Phase::Mount, format!("masks in /sys/{CPUS}"))? {
-        hide(trees, &trees.sys, &name, workshop).at(Phase::Mount, format!("mask over /sys/{name}"))?;
+    for name in thermal_directories(sys).at(Phase::Mount, format!("masks in /sys/{CPUS}"))? {
+        hide(sys, &name, workshop, image_dev).at(Phase::Mount, format!("mask over /sys/{name}"))?;
     }
     Ok(())
 }
@@ -60,15 +72,15 @@ fn open(tree: &OwnedFd, name: &str, flags: OFlags) -> io::Result<Option<OwnedFd>
     }
 }
 
-fn hide(trees: &KernelTrees, tree: &OwnedFd, name: &str, workshop: &Workshop) -> io::Result<()> {
+fn hide(tree: &OwnedFd, name: &str, workshop: &Workshop, image_dev: Option<&OwnedFd>) -> io::Result<()> {
     let Some(target) = open(tree, name, OFlags::PATH)? else { return Ok(()) };
-    let mask = if is_directory(&target)? { workshop.empty()? } else { null(trees, workshop)? };
+    let mask = if is_directory(&target)? { workshop.empty()? } else { null(workshop, image_dev)? };
     mounts::attach(&mask, target)
 }
 
 /// The machine's /dev/null, whatever the image has under that name.
-fn null(trees: &KernelTrees, workshop: &Workshop) -> io::Result<OwnedFd> {
-    if Guard::OwnDev.holds() { workshop.null() } else { mounts::copy(&trees.dev, "null", false) }
+fn null(workshop: &Workshop, image_dev: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    image_dev.map_or_else(|| workshop.null(), |dev| mounts::copy(dev, "null", false))
 }
 
 fn make_read_only(tree: &OwnedFd, name: &str) -> io::Result<()> {

@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod spec;
 
 mod bare;
+pub(crate) mod cradle;
 mod filesystems;
 mod identity;
 pub(crate) mod init;

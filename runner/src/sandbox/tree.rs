@@ -8,7 +8,8 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{fchdir, pivot_root};
 
-use super::filesystems;
+use super::cradle::Cradle;
+use super::filesystems::{self, Staged};
 use super::identity;
 use super::masks;
 use super::mountpoints::{self, Kind, Made};
@@ -56,19 +57,37 @@ impl Remains {
     }
 }
 
+/// What does not depend on the image.
+pub(super) struct Ready {
+    workshop: Workshop,
+    staged: Staged,
+}
+
+impl Ready {
+    pub(super) fn make(cradle: &Cradle) -> Result<Ready, Failure> {
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+            .at(Phase::Rootfs, "private propagation")?;
+        let workshop = Workshop::open().at(Phase::Rootfs, "tmpfs for generated files")?;
+        let staged = Staged::make(&workshop, cradle)?;
+        if cradle.confined && Guard::Masks.holds() && Guard::OwnDev.holds() {
+            masks::lay_on_proc(staged.proc(), &workshop, None)?;
+        }
+        Ok(Ready { workshop, staged })
+    }
+}
+
 /// Builds the tree and makes it the root of this mount namespace. `handles` are the detached mounts that the spec
-/// names by number.
+/// names by number; `ready` was made before anything was known of the spec.
 pub(super) fn build(
     spec: &SandboxSpec,
     skeleton: &Path,
     handles: Vec<OwnedFd>,
+    ready: Option<Ready>,
 ) -> Result<(Ids, Remains), Failure> {
     if let Rootfs::Mounted { program, .. } = &spec.rootfs {
         share_mounts(*program).at(Phase::Rootfs, "mounts of the program that stacks the layers")?;
     }
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-        .at(Phase::Rootfs, "private propagation")?;
-    let workshop = Workshop::open().at(Phase::Rootfs, "tmpfs for generated files")?;
+    let Ready { workshop, staged } = ready.map_or_else(|| Ready::make(&Cradle::of(spec)), Ok)?;
     let nodev =
         if spec.security.confined { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
     let wanted = wanted(spec, &handles)?;
@@ -80,11 +99,17 @@ pub(super) fn build(
     let mut furnisher =
         Furnisher { root: &root.mount, workshop: &workshop, made: Vec::new(), over: Vec::new() };
     furnisher.prepare(spec, &wanted)?;
-    let trees = filesystems::mount(&root.mount, &workshop, spec)?;
+    let trees = filesystems::mount(&root.mount, staged, spec)?;
     furnisher.generated_files(spec)?;
     furnisher.extra_mounts(spec, handles)?;
     if spec.security.confined && Guard::Masks.holds() {
-        masks::lay(&trees, &workshop)?;
+        let image_dev = if Guard::OwnDev.holds() {
+            None
+        } else {
+            masks::lay_on_proc(&trees.proc, &workshop, Some(&trees.dev))?;
+            Some(&trees.dev)
+        };
+        masks::lay_on_sys(&trees.sys, &workshop, image_dev)?;
     }
     let Furnisher { made, mut over, .. } = furnisher;
     over.splice(..0, [trees.proc, trees.sys, trees.dev]);

@@ -42,6 +42,11 @@ impl Workshop {
         mountpoints::make(&self.root, Path::new(name), Kind::Directory)
     }
 
+    /// Puts a mount where it can be worked on until the tree is there that it belongs in.
+    pub(super) fn stage(&self, name: &str, mount: &OwnedFd) -> io::Result<()> {
+        mounts::attach(mount, self.directory(name)?)
+    }
+
     /// Copies a part of the workshop as a detached mount.
     pub(super) fn mount(&self, name: &str, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
         mounts::copy_with(&self.root, name, false, attributes)

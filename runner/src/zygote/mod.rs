@@ -8,6 +8,7 @@
 //! It is executed through a read-only, detached mount of forge's own binary (or a sealed copy in memory where mounts
 //! are refused): a step that gets hold of `/proc/self/exe` of its ancestor can then not write to the program on disk.
 
+mod newborn;
 mod running;
 mod server;
 pub(crate) mod wire;
@@ -26,14 +27,15 @@ use rustix::fs::{CWD, MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+pub(crate) use newborn::Newborn;
 pub use running::Running;
 
 use crate::cgroup::Cgroup;
 use crate::guard::{self, Guard};
-use crate::sandbox::report::{Exit, Failure};
-use crate::sandbox::spec::{Network, SandboxSpec};
+use crate::sandbox::cradle::Cradle;
+use crate::sandbox::report::Failure;
+use crate::sandbox::spec::SandboxSpec;
 use crate::sys;
-use wire::Envelope;
 
 /// The name by which a forge process knows that it is the zygote.
 const NAME: &str = "forge-zygote";
@@ -83,9 +85,9 @@ pub struct Job<'a> {
     pub stdio: Stdio,
     /// Detached mounts, see [`crate::detach`], that the spec's mounts name by number.
     pub handles: Vec<OwnedFd>,
-    /// The namespace to join for [`Network::Default`].
+    /// The namespace to join for [`crate::spec::Network::Default`].
     pub netns: Option<BorrowedFd<'a>>,
-    /// The cgroup to put it in; removed when the sandbox is gone.
+    /// The cgroup to put it in; removed when the sandbox is gone. A first process that was born ahead has one already.
     pub cgroup: Option<Cgroup>,
 }
 
@@ -151,82 +153,34 @@ impl Zygote {
     ///
     /// # Errors
     /// [`ZygoteError`]: the helper is gone, or the kernel refuses the namespaces.
-    pub fn spawn(&self, job: Job<'_>) -> Result<Running, ZygoteError> {
+    pub fn spawn(&self, mut job: Job<'_>) -> Result<Running, ZygoteError> {
+        let cgroup = job.cgroup.take();
+        self.bear(Cradle::of(job.spec), cgroup)?.start(job)
+    }
+
+    /// Has a first process made that gets ready and then waits for its work. Returns at once; what goes wrong is told
+    /// when it is given some.
+    pub(crate) fn bear(&self, cradle: Cradle, cgroup: Option<Cgroup>) -> Result<Newborn, ZygoteError> {
         let Some(socket) = &self.socket else {
             return Err(ZygoteError::Send(io::ErrorKind::NotConnected.into()));
         };
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(|error| ZygoteError::Send(error.into()))?;
-        self.send(socket, &theirs, &job)?;
-        drop(theirs);
-        let born = Born::hear(&ours, job.spec.terminal)?;
-        Ok(Running::new(ours, born, job.cgroup, job.spec.rootfs.has_namespaces()))
+        let into = cgroup.as_ref().and_then(Cgroup::directory);
+        let tasks = cgroup.as_ref().map_or(&[][..], Cgroup::tasks);
+        wire::send_cradle(&ours, &cradle, tasks)
+            .and_then(|()| wire::send_request(socket, self.namespaces_for(&cradle), theirs.as_fd(), into))
+            .map_err(ZygoteError::Send)?;
+        Ok(Newborn::new(ours, cradle, cgroup, self.skeleton.clone()))
     }
 
-    fn send(&self, socket: &OwnedFd, control: &OwnedFd, job: &Job<'_>) -> Result<(), ZygoteError> {
-        const ROOM_FOR_THE_OTHERS: usize = 53;
-        if job.handles.len() > wire::MAX_DESCRIPTORS - ROOM_FOR_THE_OTHERS {
-            return Err(ZygoteError::TooManyHandles(job.handles.len()));
-        }
-        let tasks = job.cgroup.as_ref().map_or(&[][..], Cgroup::tasks);
-        let envelope = Envelope {
-            spec: job.spec.clone(),
-            skeleton: self.skeleton.clone(),
-            has_netns: job.netns.is_some(),
-            cgroups: tasks.len(),
-        };
-        let envelope = envelope.write().map_err(ZygoteError::Send)?;
-        let into_cgroup = job.cgroup.as_ref().and_then(Cgroup::directory);
-        let mut descriptors = vec![control.as_fd()];
-        descriptors.extend(into_cgroup);
-        descriptors
-            .extend([&envelope, &job.stdio.stdin, &job.stdio.stdout, &job.stdio.stderr].map(AsFd::as_fd));
-        descriptors.extend(job.netns);
-        descriptors.extend(tasks.iter().chain(&job.handles).map(AsFd::as_fd));
-        wire::send_request(socket, self.namespaces_for(job), into_cgroup.is_some(), &descriptors)
-            .map_err(ZygoteError::Send)
-    }
-
-    fn namespaces_for(&self, job: &Job<'_>) -> u64 {
-        if !job.spec.rootfs.has_namespaces() {
+    fn namespaces_for(&self, cradle: &Cradle) -> u64 {
+        if !cradle.has_namespaces {
             return 0;
         }
-        let network = if job.spec.network == Network::None { libc::CLONE_NEWNET } else { 0 };
+        let network = if cradle.has_loopback { libc::CLONE_NEWNET } else { 0 };
         self.namespaces | u64::from(network.cast_unsigned())
-    }
-}
-
-/// What is said of a sandbox before its caller has it.
-pub(crate) struct Born {
-    init: OwnedFd,
-    terminal: Option<OwnedFd>,
-    /// A report that came already.
-    end: Option<Result<Exit, Failure>>,
-}
-
-impl Born {
-    /// Listens until all is known that a caller needs. The zygote and PID 1 speak on the same socket, in any order.
-    fn hear(control: &OwnedFd, with_terminal: bool) -> Result<Born, ZygoteError> {
-        let (mut init, mut terminal, mut end) = (None, None, None);
-        while init.is_none() || (with_terminal && terminal.is_none() && end.is_none()) {
-            let (bytes, descriptors) = wire::receive(control).map_err(ZygoteError::Send)?;
-            match (bytes.as_slice(), descriptors.into_iter().next()) {
-                (wire::BORN, Some(descriptor)) => init = Some(descriptor),
-                (wire::TERMINAL, Some(descriptor)) => terminal = Some(descriptor),
-                ([], _) if init.is_some() => break,
-                // No process was made; if the zygote lives, it has said why.
-                ([], _) => {
-                    return Err(match end {
-                        Some(Err(failure)) => ZygoteError::Sandbox(failure),
-                        _ => ZygoteError::Send(io::ErrorKind::BrokenPipe.into()),
-                    });
-                }
-                (report, _) => end = Some(running::parse(report)),
-            }
-        }
-        let init = init.ok_or_else(|| ZygoteError::Send(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Born { init, terminal, end })
     }
 }
 

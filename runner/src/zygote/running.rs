@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendFlags, send};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::{Born, wire};
+use super::newborn::Born;
+use super::wire;
 use crate::cgroup::Cgroup;
 use crate::sandbox::report::{Exit, Failure, Phase, Report};
 

@@ -50,7 +50,7 @@ fn answer(parcel: Parcel, socket: &OwnedFd, filter: &Program) {
                 init::tell(&parcel.control, &Report::Failed(failure));
                 super::leave(0)
             }
-            init::run(parcel, filter);
+            init::run(&parcel.control, filter);
             super::leave(0)
         }
         Ok(Cloned::Parent { pidfd, .. }) => {

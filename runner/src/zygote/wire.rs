@@ -1,14 +1,15 @@
 //! Messages between the caller, the zygote and PID 1.
 //!
-//! A request to the zygote is one packet: which namespaces to make, and descriptors. The first descriptor is the
-//! sandbox's own control socket, on which everything else is said; then, if asked for, the cgroup v2 directory to be
-//! born in; the rest goes to PID 1 unread. The specification travels as a memory file among them, so no packet grows
-//! with it, and the zygote never parses it.
+//! A request to the zygote is one packet: which namespaces to make, and descriptors: the sandbox's own control socket,
+//! on which everything else is said, and, if asked for, the cgroup v2 directory to be born in. PID 1 hears two things
+//! there. The first is its [`Cradle`], with the cgroups to join: all that it can make ready on its own. The second,
+//! at once or much later, is what it is to run: the specification, as a memory file, so that no packet grows with it,
+//! and the descriptors that it speaks of.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -19,11 +20,14 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::cradle::Cradle;
 use crate::sandbox::spec::SandboxSpec;
 
 /// The kernel's SCM_MAX_FD: how many descriptors one message carries.
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
+/// Gives PID 1 its work.
+pub(crate) const WORK: &[u8] = b"work";
 /// Says that PID 1 exists, with its descriptor.
 pub(crate) const BORN: &[u8] = b"born";
 /// Says that the sandbox has a terminal, with our end of it.
@@ -40,8 +44,6 @@ pub(crate) struct Envelope {
     pub(crate) skeleton: PathBuf,
     /// After the standard streams comes a network namespace.
     pub(crate) has_netns: bool,
-    /// How many `tasks` of cgroups come then; the rest are mounts.
-    pub(crate) cgroups: usize,
 }
 
 impl Envelope {
@@ -66,19 +68,17 @@ pub(crate) struct Parcel {
     pub(crate) namespaces: u64,
     pub(crate) control: OwnedFd,
     pub(crate) cgroup: Option<OwnedFd>,
-    pub(crate) descriptors: Vec<OwnedFd>,
 }
 
 /// Sends a request.
 pub(crate) fn send_request(
     socket: &OwnedFd,
     namespaces: u64,
-    into_cgroup: bool,
-    descriptors: &[BorrowedFd<'_>],
+    control: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
-    let mut bytes = namespaces.to_le_bytes().to_vec();
-    bytes.push(u8::from(into_cgroup));
-    send_with(socket, &bytes, descriptors)
+    let descriptors: Vec<BorrowedFd<'_>> = std::iter::once(control).chain(cgroup).collect();
+    send_with(socket, &namespaces.to_le_bytes(), &descriptors)
 }
 
 /// Receives a request; `None` when the caller is gone.
@@ -87,15 +87,22 @@ pub(crate) fn receive_request(socket: &OwnedFd) -> io::Result<Option<Parcel>> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let (namespaces, into_cgroup) = match <[u8; 9]>::try_from(bytes) {
-        Ok([namespaces @ .., into_cgroup]) => (u64::from_le_bytes(namespaces), into_cgroup != 0),
-        Err(_) => return Err(Errno::PROTO.into()),
-    };
+    let namespaces = u64::from_le_bytes(bytes.try_into().map_err(|_| Errno::PROTO)?);
     let mut descriptors = descriptors.into_iter();
-    let mut next = || descriptors.next().ok_or(Errno::PROTO);
-    let control = next()?;
-    let cgroup = if into_cgroup { Some(next()?) } else { None };
-    Ok(Some(Parcel { namespaces, control, cgroup, descriptors: descriptors.collect() }))
+    let control = descriptors.next().ok_or(Errno::PROTO)?;
+    Ok(Some(Parcel { namespaces, control, cgroup: descriptors.next() }))
+}
+
+/// Tells a first process what to make ready, and which cgroups to join.
+pub(crate) fn send_cradle(control: &OwnedFd, cradle: &Cradle, tasks: &[OwnedFd]) -> io::Result<()> {
+    let tasks: Vec<BorrowedFd<'_>> = tasks.iter().map(AsFd::as_fd).collect();
+    send_with(control, &serde_json::to_vec(cradle)?, &tasks)
+}
+
+/// Hears it.
+pub(crate) fn receive_cradle(control: &OwnedFd) -> io::Result<(Cradle, Vec<OwnedFd>)> {
+    let (bytes, tasks) = receive(control)?;
+    Ok((serde_json::from_slice(&bytes)?, tasks))
 }
 
 /// Sends bytes and descriptors as one packet.
