@@ -92,6 +92,11 @@ impl<'a> LocalExecutor<'a> {
         Self { packed_as, follower: Some(follower), ..self }
     }
 
+    /// All is solved: ends what was made ready for steps that did not come.
+    pub fn expect_no_more(&self) {
+        self.steps.expect_no_more();
+    }
+
     /// What a snapshot's files look like, stacked.
     fn view(&self, snapshot: &Snapshot) -> Result<StackView, WorldError> {
         StackView::open(self.store, snapshot).map_err(trouble::of_files)

@@ -144,6 +144,11 @@ impl<'a> Steps<'a> {
         }
     }
 
+    /// Ends what waits for steps that do not come.
+    pub fn expect_no_more(&self) {
+        self.nursery.close();
+    }
+
     /// Runs one RUN.
     pub fn run(&self, task: &Task<'_>) -> Result<(), WorldError> {
         let Task { op, job, below, draft, .. } = *task;

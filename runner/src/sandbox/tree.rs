@@ -65,8 +65,9 @@ pub(super) struct Ready {
 
 impl Ready {
     pub(super) fn make(cradle: &Cradle) -> Result<Ready, Failure> {
-        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
-            .at(Phase::Rootfs, "private propagation")?;
+        // As long as this waits for its step, what the host unmounts goes here, too.
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
+            .at(Phase::Rootfs, "propagation from the host")?;
         let workshop = Workshop::open().at(Phase::Rootfs, "tmpfs for generated files")?;
         let staged = Staged::make(&workshop, cradle)?;
         if cradle.confined && Guard::Masks.holds() && Guard::OwnDev.holds() {
@@ -88,6 +89,8 @@ pub(super) fn build(
         share_mounts(*program).at(Phase::Rootfs, "mounts of the program that stacks the layers")?;
     }
     let Ready { workshop, staged } = ready.map_or_else(|| Ready::make(&Cradle::of(spec)), Ok)?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+        .at(Phase::Rootfs, "private propagation")?;
     let nodev =
         if spec.security.confined { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
     let wanted = wanted(spec, &handles)?;

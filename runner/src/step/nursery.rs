@@ -49,6 +49,12 @@ impl Nursery {
         *lock(&self.opening) = opening.ok();
     }
 
+    /// No step comes any more: nobody waits.
+    pub(super) fn close(&self) {
+        self.expected.store(0, Ordering::Relaxed);
+        lock(&self.waiting).clear();
+    }
+
     /// The first process for a step that begins: one that waits, or a new one in a cgroup of its own.
     pub(super) fn first_process(
         &self,

@@ -128,7 +128,8 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let received = loop {
         let mut slices = [IoSliceMut::new(&mut bytes)];
         match recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
+            // The other side ended without hearing all that we sent. What it said before that is still to be read.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             other => break other?,
         }
     };

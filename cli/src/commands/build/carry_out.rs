@@ -99,6 +99,7 @@ impl Building<'_> {
                 Solver { cancelled, results, ..solver }.solve(graph, &planned.targets())
             })
         });
+        executor.expect_no_more();
         let early = early.as_ref().map(|(_, early)| early);
         if solved.is_err() {
             early.iter().for_each(|early| early.stop());
