@@ -188,6 +188,23 @@ fn a_tree_that_is_used_again_holds_what_the_layers_hold() {
     assert!(pod.unfinished().is_empty());
 }
 
+/// A tree that stages with other layers used: names that a layer hides with all that is below them, names that only
+/// another stage has, and names of one file of which a step replaced one.
+#[test]
+fn a_tree_of_another_stage_shows_nothing_of_it() {
+    let below = "FROM busybox AS base\nRUN mkdir /d && echo 1 >/d/1 && echo one >/f1 && ln /f1 /f2\n\
+        FROM base AS x\nRUN rm -rf /d\nRUN mkdir /d && touch /d/5\n";
+    let pod = Lab::in_pod(DOCKERS);
+    pod.add_busybox();
+    let other = "RUN ls /d >/x && cp /f1 /t && mv /t /f1\nFROM base\nCOPY --from=x /x /x\n\
+        RUN ls /d >/list && echo more >>/f1 && cat /f2 >>/list\n";
+    pod.build_text(&format!("{below}{other}"), &["-t", "x"]).success();
+    assert_eq!(pod.shell_here("x", "cat /x /list"), "5\n1\none\nmore");
+    let other = "FROM base AS y\nRUN ls /d >/y\nFROM x\nCOPY --from=y /y /y\nRUN ls /d >/list\n";
+    pod.build_text(&format!("{below}{other}"), &["-t", "x"]).success();
+    assert_eq!(pod.shell_here("x", "cat /y /list"), "1\n5");
+}
+
 fn root_says(lab: &Lab, text: &str, script: &str) -> String {
     layers(lab, text);
     lab.shell("x", script)

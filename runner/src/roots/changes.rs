@@ -5,9 +5,9 @@
 //! anything below did, with its metadata of now. What is gone leaves a whiteout; a directory that was replaced by
 //! another is opaque.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +27,8 @@ pub(super) struct Moved {
     pub(super) names: Names,
     /// A file of the layer still has a name in the tree, so that writing there would change it.
     pub(super) shares_files: bool,
+    /// Something got an access list. Layers have none, so it would stay in the tree unseen.
+    pub(super) has_acls: bool,
 }
 
 /// Moves what is in `now` and not in `view` to `to`, the root of an empty layer; what went is marked there.
@@ -37,14 +39,16 @@ pub(super) fn collect(
     to: &Dir,
     marks: OverlayXattrs,
 ) -> Result<Moved, FilesError> {
-    let collector = Collector { view, before, marks, names: RefCell::default(), links: RefCell::default() };
+    let (names, links, has_acls) = Default::default();
+    let collector = Collector { view, before, marks, names, links, has_acls };
     let stat = now.stat()?;
     let out = Out { parent: None, name: OsStr::new(""), now, stat, dir: OnceCell::from(to.clone()) };
     copy_metadata(now, &stat, to)?;
+    collector.look_for_acls(&now.itself().xattrs()?);
     collector.directory(now, Path::new(""), &out)?;
     to.itself().set_mtime(stat.mtime)?;
     let shares_files = collector.links.borrow().values().any(|(moved, names)| moved < names);
-    Ok(Moved { names: collector.names.into_inner(), shares_files })
+    Ok(Moved { names: collector.names.into_inner(), shares_files, has_acls: collector.has_acls.get() })
 }
 
 /// A directory of the layer, made once something goes into it.
@@ -86,6 +90,7 @@ struct Collector<'a> {
     names: RefCell<Names>,
     /// Moved files with several names: how many of them were moved, and how many there are.
     links: RefCell<HashMap<(u64, u64), (u64, u64)>>,
+    has_acls: Cell<bool>,
 }
 
 impl Collector<'_> {
@@ -150,12 +155,19 @@ impl Collector<'_> {
 
     fn same_attributes(&self, at: At<'_>, path: &Path) -> Result<bool, FilesError> {
         let was = self.view.xattrs(path)?;
-        let mut now = Vec::new();
-        for name in at.xattrs()?.into_iter().filter(|name| is_content(name)) {
+        let (mut now, names) = (Vec::new(), at.xattrs()?);
+        self.look_for_acls(&names);
+        for name in names.into_iter().filter(|name| is_content(name)) {
             let value = at.xattr(&name)?.unwrap_or_default();
             now.push((name, value));
         }
         Ok(was == now)
+    }
+
+    fn look_for_acls(&self, attributes: &[OsString]) {
+        if attributes.iter().any(|name| name.as_bytes().starts_with(b"system.posix_acl_")) {
+            self.has_acls.set(true);
+        }
     }
 
     /// Whether a file that was touched still is what it was.

@@ -56,6 +56,10 @@ impl Copied {
         let marks = store.layers().xattrs();
         let mut copier = Copier { view, marks, devices: is_mounted, links: HashMap::new() };
         copier.refresh(Path::new(""), root.dir(), &names).ok()?;
+        if !copier.links.values().all(|made| made.names == made.of) {
+            return None;
+        }
+        copier.forget_attributes(Path::new(""), root.dir()).ok()?;
         if let Some(stat) = view.stat(Path::new("")).ok()? {
             copier.furnish(Path::new(""), root.dir(), &stat).ok()?;
         }
@@ -85,7 +89,7 @@ impl Copied {
         let to = RootDir::open_host(draft.tree())?;
         let moved = changes::collect(view, &self.stamps, now.dir(), to.dir(), marks)?;
         // Owners that are records of a directory would outlive the names that they are for.
-        let is_good = !moved.shares_files && marks != OverlayXattrs::Single;
+        let is_good = !moved.shares_files && !moved.has_acls && marks != OverlayXattrs::Single;
         let layers = below.layers().into_iter().cloned().collect();
         Ok(is_good.then_some(Kept { place: self.place, layers, stale: moved.names }))
     }
@@ -95,8 +99,17 @@ struct Copier<'a> {
     view: &'a dyn TreeView,
     marks: OverlayXattrs,
     devices: bool,
-    /// Hard links: the first name's place.
-    links: HashMap<(u64, u64), (Dir, OsString)>,
+    links: HashMap<(u64, u64), Linked>,
+}
+
+/// A file with several names.
+struct Linked {
+    /// The first name's place.
+    first: (Dir, OsString),
+    /// How many names were made, and how many there are. In a tree that is used again those that were not made anew
+    /// belong to another file now.
+    names: u64,
+    of: u64,
 }
 
 impl Copier<'_> {
@@ -173,10 +186,14 @@ impl Copier<'_> {
     fn file(&mut self, path: &Path, stat: &Stat, dir: &Dir, name: &OsString) -> Result<(), FilesError> {
         let at = dir.at(name)?;
         if stat.nlink > 1 {
-            if let Some((first_dir, first_name)) = self.links.get(&(stat.dev, stat.ino)) {
+            if let Some(Linked { first: (first_dir, first_name), names, .. }) =
+                self.links.get_mut(&(stat.dev, stat.ino))
+            {
+                *names += 1;
                 return Ok(at.hard_link_from(first_dir.at(first_name)?)?);
             }
-            self.links.insert((stat.dev, stat.ino), (dir.clone(), name.clone()));
+            let linked = Linked { first: (dir.clone(), name.clone()), names: 1, of: stat.nlink };
+            self.links.insert((stat.dev, stat.ino), linked);
         }
         match stat.kind {
             FileKind::Regular => copy_bytes(self.view, path, stat, &at.create_file(0o600)?)?,

@@ -97,7 +97,8 @@ impl Names {
         let options = ReadOptions { format: Format::Overlay(marks), xattrs: XattrFilter::None };
         for entry in Walk::new(root.dir(), options)? {
             let entry = entry?;
-            self.add(&entry.path, matches!(entry.node, Node::Directory { opaque: true }));
+            // Only an ordinary directory shows what lies below it in other layers.
+            self.add(&entry.path, !matches!(entry.node, Node::Directory { opaque: false }));
         }
         Ok(())
     }
