@@ -30,6 +30,9 @@ pub const AHEAD: usize = 3;
 /// A blob that has less than so many segments left goes by one request.
 const WORTH: u64 = 4;
 
+/// So many bytes more earn a segment new tries.
+const EARNS: u64 = 512 << 10;
+
 /// How a blob is asked for.
 #[derive(Clone)]
 pub struct Source {
@@ -169,7 +172,11 @@ impl Fetch {
     async fn run(mut self, mut answer: Option<Response>) {
         let (client, endpoint) = (self.source.client.clone(), self.source.endpoint.clone());
         let mut tries = client.tries(&endpoint);
+        let mut earned = self.range.start;
         while let Err(failure) = self.attempt(answer.take()).await {
+            if self.range.start - earned >= EARNS {
+                (earned, tries) = (self.range.start, client.tries(&endpoint));
+            }
             if let Err(error) = tries.wait(failure).await {
                 // Nobody listens where the blob was given up.
                 let _ = self.sender.send(Err(Failure::last(error)));
