@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forge_store::{Blobs, Descriptor, Digest, Follow, PackedLayer};
 use tokio::sync::watch;
@@ -16,6 +17,9 @@ use crate::context::Context;
 use crate::limits::GROWN_BYTES_MIN;
 use crate::upload::Upload;
 use crate::{Client, Progress, PushOptions, RegistryError, Repository};
+
+/// How long a part that is under way may take to its end after its upload was given up.
+const PART_ENDS: Duration = Duration::from_millis(500);
 
 /// What is known of a blob on its way.
 #[derive(Clone, Default)]
@@ -112,7 +116,11 @@ impl BlobAhead {
         let (mut state, mut stopped) = (self.state.clone(), self.stopped.clone());
         let sent = tokio::select! {
             sent = self.feed(&mut upload, &file) => sent,
-            () = given_up(&mut state, &mut stopped) => Ok(None),
+            // A registry that still writes when it is told to forget the upload may leave some of it behind.
+            () = async {
+                given_up(&mut state, &mut stopped).await;
+                tokio::time::sleep(PART_ENDS).await;
+            } => Ok(None),
         };
         match sent {
             Ok(Some(digest)) => {
@@ -133,7 +141,13 @@ impl BlobAhead {
         let least = GROWN_BYTES_MIN.max(upload.min_chunk());
         let mut told = None;
         loop {
-            let Some(state) = self.grown(upload.offset() + least).await else { return Ok(None) };
+            let (mut state, mut stopped) = (self.state.clone(), self.stopped.clone());
+            let grown = tokio::select! {
+                biased;
+                () = given_up(&mut state, &mut stopped) => None,
+                grown = self.grown(upload.offset() + least) => grown,
+            };
+            let Some(state) = grown else { return Ok(None) };
             if let Some(whole) = &state.whole
                 && told.is_none()
             {
