@@ -52,6 +52,23 @@ struct Queue {
     closed: bool,
 }
 
+/// While this is there, layers may still come. The threads that wait for them end with it, also when it is a panic that
+/// ends it.
+struct Open<'a, 'b> {
+    ahead: &'a Ahead<'b>,
+    succeeded: bool,
+}
+
+impl Drop for Open<'_, '_> {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            self.ahead.stop();
+        }
+        self.ahead.queue().closed = true;
+        self.ahead.changed.notify_all();
+    }
+}
+
 impl<'a> Ahead<'a> {
     /// For the images of these targets, in these forms. None for nothing to do.
     pub fn new(
@@ -82,13 +99,10 @@ impl<'a> Ahead<'a> {
     /// what is being packed is finished and the rest is left to [`Ahead::finish`].
     pub fn beside<T, E>(&self, solve: impl FnOnce(&dyn Results) -> Result<T, E>) -> Result<T, E> {
         thread::scope(|scope| {
-            let told = Told { ahead: self, scope, begun: Once::new() };
-            let result = solve(&told);
-            if result.is_err() {
-                self.stop();
-            }
-            self.queue().closed = true;
-            self.changed.notify_all();
+            let mut open = Open { ahead: self, succeeded: false };
+            let result = solve(&Told { ahead: self, scope, begun: Once::new() });
+            open.succeeded = result.is_ok();
+            drop(open);
             result
         })
     }
