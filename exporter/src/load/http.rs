@@ -131,7 +131,11 @@ impl Read for Spoken {
 
 impl Write for Spoken {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.input.write(bytes)
+        // One that ended before it listened has said why.
+        self.input.write(bytes).map_err(|broken| match broken.kind() {
+            io::ErrorKind::BrokenPipe => self.complaint().map_or(broken, io::Error::other),
+            _ => broken,
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
