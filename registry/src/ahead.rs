@@ -7,19 +7,15 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use forge_store::{Blobs, Descriptor, Digest, Follow, PackedLayer};
 use tokio::sync::watch;
 
 use crate::client::blocking;
 use crate::context::Context;
-use crate::limits::GROWN_BYTES_MIN;
+use crate::limits::{GROWN_BYTES_MIN, PART_TIME};
 use crate::upload::Upload;
 use crate::{Client, Progress, PushOptions, RegistryError, Repository};
-
-/// How long a part that is under way may take to its end after its upload was given up.
-const PART_ENDS: Duration = Duration::from_millis(500);
 
 /// What is known of a blob on its way.
 #[derive(Clone, Default)]
@@ -119,7 +115,7 @@ impl BlobAhead {
             // A registry that still writes when it is told to forget the upload may leave some of it behind.
             () = async {
                 given_up(&mut state, &mut stopped).await;
-                tokio::time::sleep(PART_ENDS).await;
+                tokio::time::sleep(PART_TIME).await;
             } => Ok(None),
         };
         match sent {

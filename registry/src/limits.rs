@@ -46,6 +46,8 @@ pub const PROGRESS_BYTES: u64 = 4 << 20;
 pub const DOWNLOAD_BYTES: u64 = 64 << 30;
 /// A blob that is still being packed is sent once so much of it is there, and then in parts of no less.
 pub const GROWN_BYTES_MIN: u64 = 4 << 20;
+/// How long a part that is under way may take to its end once its upload is given up.
+pub const PART_TIME: Duration = Duration::from_millis(500);
 /// How long a registry may take to give an upload up.
 pub const GIVE_UP_TIME: Duration = Duration::from_secs(1);
 /// The largest settings file, in bytes.

@@ -23,15 +23,13 @@ use crate::Client;
 use crate::call::Call;
 use crate::context::{Context, check_encoding};
 use crate::endpoint::Endpoint;
+use crate::limits::PROGRESS_BYTES;
 use crate::retry::Failure;
 
 /// How many segments of a blob are under way or waiting behind the one that is being written.
 pub const AHEAD: usize = 3;
 /// A blob that has less than so many segments left goes by one request.
 const WORTH: u64 = 4;
-
-/// So many bytes more earn a segment new tries.
-const EARNS: u64 = 512 << 10;
 
 /// How a blob is asked for.
 #[derive(Clone)]
@@ -174,7 +172,7 @@ impl Fetch {
         let mut tries = client.tries(&endpoint);
         let mut earned = self.range.start;
         while let Err(failure) = self.attempt(answer.take()).await {
-            if self.range.start - earned >= EARNS {
+            if self.range.start - earned >= PROGRESS_BYTES {
                 (earned, tries) = (self.range.start, client.tries(&endpoint));
             }
             if let Err(error) = tries.wait(failure).await {

@@ -98,6 +98,15 @@ async fn segments_go_on_where_they_broke() {
     }
 }
 
+/// A segment needs more requests here than one request has tries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_moves_on_earns_new_tries() {
+    let scene = scene(34 << 20).await;
+    scene.0.plan(|_, _| Fault::With(Trouble::CutAfter(1 << 20)));
+    let bytes = fetch(&client(8 << 20), &scene, &TestStore::new()).await.unwrap();
+    assert_eq!(bytes, scene.1.manifest.layers[0].size);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_without_ranges_or_with_others_serve_the_whole() {
     let none = scene(1_000_000).await;
