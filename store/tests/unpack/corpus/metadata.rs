@@ -174,15 +174,8 @@ fn what_is_no_content_is_left_out_and_counted() {
 
 #[test]
 fn a_default_acl_is_not_inherited_by_the_archive_s_own_files() {
-    // Version 2; user::rwx, user:99:rwx, group::r-x, mask::rwx, other::r-x (linux/posix_acl_xattr.h).
-    let entries: [(u16, u16, u32); 5] =
-        [(1, 7, u32::MAX), (2, 7, 99), (4, 5, u32::MAX), (0x10, 7, u32::MAX), (0x20, 5, u32::MAX)];
-    let mut acl = 2u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        acl.extend(tag.to_le_bytes());
-        acl.extend(permissions.to_le_bytes());
-        acl.extend(id.to_le_bytes());
-    }
+    // user::rwx, user:99:rwx, group::r-x, mask::rwx, other::r-x
+    let acl = access_list([7, 7, 5, 7, 5]);
     let ground = Ground::new();
     let archive = Archive::new()
         .pax(&[("SCHILY.xattr.system.posix_acl_default", &acl)])
@@ -194,4 +187,17 @@ fn a_default_acl_is_not_inherited_by_the_archive_s_own_files() {
     assert_eq!(ground.xattr("d/f", "system.posix_acl_access"), None);
     assert_eq!(ground.xattr("d/sub", "system.posix_acl_default"), None);
     assert!(ground.line("d/f").starts_with("- 0600"));
+}
+
+/// Permissions of the owner, user 99, the group, the mask and others, as the kernel keeps them
+/// (linux/posix_acl_xattr.h, version 2).
+pub fn access_list(permissions: [u16; 5]) -> Vec<u8> {
+    let whom: [(u16, u32); 5] = [(1, u32::MAX), (2, 99), (4, u32::MAX), (0x10, u32::MAX), (0x20, u32::MAX)];
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for ((tag, id), permissions) in whom.into_iter().zip(permissions) {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
 }

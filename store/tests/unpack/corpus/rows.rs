@@ -7,6 +7,7 @@ use forge_store::layer::{UnpackOptions, unpack_blob};
 use forge_store::tree::OverlayXattrs;
 use forge_store::{DiffId, Digest};
 
+use super::metadata::access_list;
 use super::sparse::sparse;
 use crate::archive::ground::Ground;
 use crate::archive::{Archive, Magic, Member};
@@ -244,15 +245,8 @@ fn an_attribute_of_64_kib_is_exact_or_refused() {
 
 #[test]
 fn an_access_acl_is_kept_exactly() {
-    // Version 2; user::rw-, user:99:r--, group::r--, mask::r--, other::--- (linux/posix_acl_xattr.h).
-    let entries: [(u16, u16, u32); 5] =
-        [(1, 6, u32::MAX), (2, 4, 99), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)];
-    let mut acl = 2u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        acl.extend(tag.to_le_bytes());
-        acl.extend(permissions.to_le_bytes());
-        acl.extend(id.to_le_bytes());
-    }
+    // user::rw-, user:99:r--, group::r--, mask::r--, other::---
+    let acl = access_list([6, 4, 4, 4, 0]);
     let ground = Ground::new();
     let archive = Archive::new()
         .pax(&[("SCHILY.xattr.system.posix_acl_access", &acl)])
