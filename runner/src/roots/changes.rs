@@ -27,7 +27,7 @@ pub(super) struct Moved {
     pub(super) names: Names,
     /// A file of the layer still has a name in the tree, so that writing there would change it.
     pub(super) shares_files: bool,
-    /// Something got an access list. Layers have none, so it would stay in the tree unseen.
+    /// Something got an access list. Copies begin without any, so the next step would find it in the tree.
     pub(super) has_acls: bool,
 }
 
