@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the workloads of docs/performance.md with forge and with every peer that is here (buildctl with a running
 # daemon, docker, buildah), in turn, and prints the table. Needs root and a release build of forge; `make bench` makes
-# one first. Less than 20 minutes with Docker and buildah.
+# one first. With Docker alone, w1, w2, w4, w5 and w6 took four minutes, and one run of the others three.
 #
 #   scripts/bench.sh [w1 w2 w3 w4 w5 w6 w9 w9c]
 #

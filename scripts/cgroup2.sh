@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs forge on a machine that has cgroup v2 only, then on one with v1 and v2 at once: User Mode Linux, a kernel (of
 # version 6.1) that is an ordinary program and needs no /dev/kvm. The machine's files are this one's, read-only; what
-# it writes goes to a disk of its own. Takes about a minute.
+# it writes goes to a disk of its own. Takes two or three minutes.
 #
 #   scripts/cgroup2.sh                          all
 #   scripts/cgroup2.sh --test NAME…             only these tests of cli/tests/it
